@@ -1,0 +1,222 @@
+//! What an operator can set, as plain data.
+//!
+//! The values here are checked: the engine takes them as they are.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::address::{Address, BindAddr, Cidr};
+use crate::limits::Limits;
+
+/// The configuration of a server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Sockets to listen on; a listener's number is its place here.
+    pub listeners: Vec<Listener>,
+    /// Endpoints of nodes to connect to (`zmq-connect`).
+    pub dials: Vec<Dial>,
+    /// Virtual hosts, in the order of their sections.
+    pub hosts: Vec<Host>,
+    /// Passwords of nodes on links that are not a virtual host's own (`node-password`).
+    pub passwords: Vec<Password>,
+    /// Bounds and deadlines.
+    pub limits: Limits,
+    /// Silence after which a node is pinged (`ping-freq`).
+    pub ping_freq: Duration,
+    /// Time between two reports of the statistics (`stats-freq`); zero: never.
+    pub stats_freq: Duration,
+    /// Time to finish what is under way when the server is asked to stop (`drain-timeout`).
+    pub drain_timeout: Duration,
+    /// Which requests go to another node when theirs is lost (`redispatch`).
+    pub redispatch: Redispatch,
+    /// Serve a client on that has ended its sending direction (`half-close`).
+    pub half_close: bool,
+    /// Networks whose X-Forwarded-* fields are believed (`trusted-proxy`).
+    pub trusted_proxies: Vec<Cidr>,
+    /// The operator's error pages by status (`error-page`).
+    pub error_pages: BTreeMap<u16, Page>,
+    /// User and group to become when started as root.
+    pub privileges: Privileges,
+    /// Whether each request is reported (`access-log`).
+    pub access_log: bool,
+    /// How and how much is logged.
+    pub log: Log,
+}
+
+/// A listening socket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Where.
+    pub address: BindAddr,
+    /// For whom.
+    pub serves: Serves,
+    /// Virtual hosts (places in [`Config::hosts`]) that are reached through it; empty: all that have no listener of
+    /// this kind of their own.
+    pub hosts: Vec<usize>,
+    /// The priority on the bind's line, shown and not used.
+    pub priority: u32,
+}
+
+/// What a listener's connections speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// Clients, in clear text.
+    Http {
+        /// Each connection starts with a PROXY protocol header.
+        proxy: bool,
+    },
+    /// Nodes, by ZMTP.
+    Zmq,
+}
+
+/// An endpoint of a node that the server connects to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dial {
+    /// Where.
+    pub address: Address,
+    /// The virtual hosts whose nodes it may carry, as for a [`Listener`].
+    pub hosts: Vec<usize>,
+}
+
+/// A node's name and password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Password {
+    /// The node's name, which is also the PLAIN user name.
+    pub node: String,
+    /// Its password.
+    pub password: String,
+}
+
+/// A virtual host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Host {
+    /// The section's name: a host name, with or without a port, or `*`.
+    pub name: String,
+    /// Further names.
+    pub aliases: Vec<String>,
+    /// Nodes that may serve it.
+    pub nodes: Vec<NodeName>,
+    /// Passwords of nodes on links of its own; where there are any, those links want PLAIN.
+    pub passwords: Vec<Password>,
+    /// Open sessions (`sessions`), if fewer than the server's.
+    pub sessions: Option<usize>,
+    /// Inactivity timeout (`timeout`), if not the server's.
+    pub session_timeout: Option<Duration>,
+    /// Largest request body (`max-body`), if not the server's.
+    pub body_bytes: Option<u64>,
+    /// Time for a node to answer (`node-timeout`), if not the server's.
+    pub node_timeout: Option<Duration>,
+    /// Unanswered requests at one node (`node-capacity`).
+    pub node_capacity: Option<u32>,
+    /// As [`Config::redispatch`], if set for this host.
+    pub redispatch: Option<Redispatch>,
+}
+
+/// Who may serve a virtual host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NodeName {
+    /// The node with exactly this ZeroMQ identity.
+    Exact(String),
+    /// Every identity that matches: `*` stands for any run of bytes. It never matches a name that is written out
+    /// for any virtual host.
+    Pattern(String),
+    /// The app of this name that is built into the program.
+    App(String),
+}
+
+/// Which requests go to another node when theirs is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Redispatch {
+    /// Every one.
+    All,
+    /// Those whose method may be repeated (RFC 9110, 9.2.2).
+    #[default]
+    Safe,
+    /// None.
+    None,
+}
+
+/// A file of the operator's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it holds; the runtime fills it in, the core reads no files.
+    pub body: Bytes,
+}
+
+/// User and group, by name or number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Privileges {
+    /// `uid`; `None` is the default user, `nobody`.
+    pub user: Option<String>,
+    /// `gid`; `None` is the user's own group.
+    pub group: Option<String>,
+}
+
+/// How and how much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// One JSON object a line instead of words (`log-format`).
+    pub json: bool,
+    /// The least level that is printed (`log-level`).
+    pub level: LogLevel,
+}
+
+/// The least level that is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// The normal course of things, and worse.
+    #[default]
+    Info,
+    /// What was refused, dropped or lost, and worse.
+    Warn,
+    /// Only what keeps the server from working.
+    Error,
+}
+
+impl Default for Config {
+    /// Nothing to listen on, nobody to serve, default limits.
+    fn default() -> Self {
+        Self {
+            listeners: Vec::new(),
+            dials: Vec::new(),
+            hosts: Vec::new(),
+            passwords: Vec::new(),
+            limits: Limits::DEFAULT,
+            ping_freq: Duration::from_secs(3),
+            stats_freq: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(10),
+            redispatch: Redispatch::Safe,
+            half_close: false,
+            trusted_proxies: Vec::new(),
+            error_pages: BTreeMap::new(),
+            privileges: Privileges { user: None, group: None },
+            access_log: true,
+            log: Log { json: false, level: LogLevel::Info },
+        }
+    }
+}
+
+impl Host {
+    /// A host that nobody serves yet, with the server's limits.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            aliases: Vec::new(),
+            nodes: Vec::new(),
+            passwords: Vec::new(),
+            sessions: None,
+            session_timeout: None,
+            body_bytes: None,
+            node_timeout: None,
+            node_capacity: None,
+            redispatch: None,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Counters and gauges.
+
+use crate::engine::report::Value;
+use crate::error::Cause;
+
+/// What the server has done and holds. Counters only grow; gauges show the present.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests whose head was complete.
+    pub requests: u64,
+    /// Client connections accepted.
+    pub accepted: u64,
+    /// Bytes received from all peers.
+    pub bytes_in: u64,
+    /// Bytes written to all peers.
+    pub bytes_out: u64,
+    /// Messages to nodes and apps.
+    pub messages_out: u64,
+    /// Messages from nodes and apps.
+    pub messages_in: u64,
+    causes: [u64; Cause::ALL.len()],
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            requests: 0,
+            accepted: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            messages_out: 0,
+            messages_in: 0,
+            causes: [0; Cause::ALL.len()],
+        }
+    }
+}
+
+impl Stats {
+    /// Counts one event of `cause`.
+    pub(crate) fn count(&mut self, cause: Cause) {
+        self.causes[cause as usize] += 1;
+    }
+
+    /// Events of `cause` so far.
+    pub fn of(&self, cause: Cause) -> u64 {
+        self.causes[cause as usize]
+    }
+
+    /// Causes that have happened, with their counts.
+    pub fn causes(&self) -> impl Iterator<Item = (Cause, u64)> {
+        Cause::ALL.iter().map(|cause| (*cause, self.of(*cause))).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// The figures of one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// Counters.
+    pub stats: Stats,
+    /// Open client connections.
+    pub connections: usize,
+    /// Open sessions.
+    pub sessions: usize,
+    /// Connected nodes.
+    pub nodes: usize,
+    /// Bytes queued.
+    pub memory: usize,
+}
+
+impl Snapshot {
+    pub(super) fn fields(&self, each: &mut dyn FnMut(&'static str, Value<'_>)) {
+        let stats = &self.stats;
+        for (name, value) in [
+            ("connections", self.connections as u64),
+            ("sessions", self.sessions as u64),
+            ("nodes", self.nodes as u64),
+            ("memory", self.memory as u64),
+            ("requests", stats.requests),
+            ("accepted", stats.accepted),
+            ("bytes-in", stats.bytes_in),
+            ("bytes-out", stats.bytes_out),
+            ("messages-in", stats.messages_in),
+            ("messages-out", stats.messages_out),
+        ] {
+            each(name, Value::Number(value));
+        }
+        for (cause, count) in stats.causes() {
+            each(cause.name(), Value::Number(count));
+        }
+    }
+}

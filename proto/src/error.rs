@@ -1,0 +1,303 @@
+//! What can go wrong, and whose fault it is.
+//!
+//! [`Misuse`] is a bug of the program that uses a machine. [`Violation`] is a peer's fault: the machine has already
+//! queued its farewell. Each close, drop and refusal has one [`Cause`], which can explain itself.
+
+use core::fmt;
+
+macro_rules! causes {
+    ($( $(#[doc = $doc:literal])+ $variant:ident $name:literal, )+) => {
+        /// Why something was closed, refused or dropped.
+        ///
+        /// [`name`](Self::name) is what statistics, logs and the node protocol show; [`explain`](Self::explain) is a
+        /// sentence for a person.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum Cause { $( $(#[doc = $doc])+ $variant, )+ }
+
+        impl Cause {
+            /// Every cause, in the order of their numbers.
+            pub const ALL: &'static [Cause] = &[ $( Cause::$variant, )+ ];
+
+            /// The stable short name, in kebab case.
+            pub const fn name(self) -> &'static str {
+                match self { $( Cause::$variant => $name, )+ }
+            }
+
+            /// A sentence for a person.
+            pub fn explain(self) -> &'static str {
+                match self { $( Cause::$variant => concat!($($doc),+), )+ }.trim_start()
+            }
+        }
+    };
+}
+
+causes! {
+    /// The exchange was complete.
+    Complete "complete",
+
+    // HTTP heads (RFC 9112, RFC 9110)
+    /// The message head does not follow the grammar of HTTP/1.
+    HeadMalformed "head-malformed",
+    /// A CR without LF, or a LF without CR, stands in a message head.
+    BareLineBreak "bare-line-break",
+    /// A header line begins with white space (obsolete line folding).
+    LineFolding "line-folding",
+    /// A NUL byte stands in a message head.
+    NulByte "nul-byte",
+    /// The message head is larger than allowed.
+    HeadTooLarge "head-too-large",
+    /// The message head has more fields than allowed.
+    FieldsTooMany "fields-too-many",
+    /// The request target is longer than allowed.
+    TargetTooLong "target-too-long",
+    /// The request target has none of the four forms of RFC 9112.
+    TargetMalformed "target-malformed",
+    /// The request has no Host field.
+    HostMissing "host-missing",
+    /// The Host field is not a host with an optional port, or there are several.
+    HostMalformed "host-malformed",
+    /// No virtual host has this name.
+    HostUnknown "host-unknown",
+    /// The method is not one that this server passes on.
+    MethodUnsupported "method-unsupported",
+    /// The protocol version is not one that this server speaks.
+    VersionUnsupported "version-unsupported",
+    /// The Expect field asks for something other than 100-continue.
+    ExpectationUnknown "expectation-unknown",
+
+    // HTTP bodies
+    /// Content-Length is not a number.
+    LengthMalformed "length-malformed",
+    /// Several Content-Length values differ.
+    LengthConflict "length-conflict",
+    /// Content-Length and Transfer-Encoding stand in one head.
+    LengthWithEncoding "length-with-encoding",
+    /// The Transfer-Encoding is not exactly `chunked`, or not allowed here.
+    EncodingUnsupported "encoding-unsupported",
+    /// A chunk size, chunk end or trailer is malformed.
+    ChunkMalformed "chunk-malformed",
+    /// The body is larger than allowed.
+    BodyTooLarge "body-too-large",
+    /// The peer ended the connection inside a message.
+    MessageCut "message-cut",
+
+    // Clients and their connections
+    /// The head did not arrive in time.
+    HeadTimeout "head-timeout",
+    /// The body stopped arriving.
+    BodyTimeout "body-timeout",
+    /// No further request came on a kept connection.
+    KeepAliveTimeout "keep-alive-timeout",
+    /// Nothing moved in the session for its inactivity timeout.
+    Inactivity "inactivity",
+    /// The peer took nothing of what was queued for it.
+    WriteStall "write-stall",
+    /// More was queued for the client than its write queue may hold.
+    SlowClient "slow-client",
+    /// The client ended its connection.
+    ClientGone "client-gone",
+    /// The connection broke.
+    ConnectionFailed "connection-failed",
+    /// The PROXY protocol header is malformed or missing.
+    ProxyMalformed "proxy-malformed",
+    /// Bytes came that belong to no message.
+    BytesUnexpected "bytes-unexpected",
+
+    // Capacity
+    /// As many connections as allowed are open.
+    ConnectionsMax "connections-max",
+    /// As many sessions as allowed are open.
+    SessionsMax "sessions-max",
+    /// As many sessions as this virtual host allows are open.
+    HostSessionsMax "host-sessions-max",
+    /// The memory for queued bytes is used up.
+    MemoryMax "memory-max",
+    /// As many requests as allowed wait for a node.
+    QueueFull "queue-full",
+    /// The request waited too long for a node.
+    QueueTimeout "queue-timeout",
+
+    // Nodes and their answers
+    /// No node of this virtual host is available.
+    NodeMissing "node-missing",
+    /// The node did not answer in time.
+    NodeTimeout "node-timeout",
+    /// The link to the node broke.
+    NodeLost "node-lost",
+    /// The node ended the session before its answer was complete.
+    NodeEnded "node-ended",
+    /// The node does not read what is queued for it.
+    NodeStalled "node-stalled",
+    /// The node passed the request on.
+    NodeRetry "node-retry",
+    /// The request was passed on by as many nodes as allowed.
+    HopsMax "hops-max",
+    /// The request body is larger than what is kept for another node.
+    RetryBufferFull "retry-buffer-full",
+    /// The node sent more than its credit allows.
+    CreditExceeded "credit-exceeded",
+    /// The response head of the node is malformed or its framing is unsound.
+    ResponseMalformed "response-malformed",
+    /// The node sent more than its Content-Length announces.
+    ResponseTooLong "response-too-long",
+    /// The node sent a message that does not fit the state of its response.
+    ResponseOutOfOrder "response-out-of-order",
+    /// The request does not fit into a uwsgi packet.
+    PacketTooLarge "packet-too-large",
+    /// The session of this message has ended already.
+    SessionStale "session-stale",
+    /// The session of this message belongs to another node.
+    SessionForeign "session-foreign",
+    /// No session has this id.
+    SessionUnknown "session-unknown",
+    /// The message type is unknown.
+    TypeUnknown "type-unknown",
+    /// The message type cannot be routed.
+    RouteUnsupported "route-unsupported",
+    /// The node asked for an unknown capability.
+    CapabilityUnknown "capability-unknown",
+    /// The multipart message does not have three parts.
+    PartsWrong "parts-wrong",
+
+    // ZMTP links (RFC 37)
+    /// The ZMTP greeting is malformed.
+    GreetingMalformed "greeting-malformed",
+    /// The peer speaks a version of ZMTP before 3.0.
+    GreetingVersion "greeting-version",
+    /// The peer's security mechanism is not the configured one.
+    MechanismMismatch "mechanism-mismatch",
+    /// The peer's credentials are wrong.
+    CredentialsRefused "credentials-refused",
+    /// The handshake was not complete in time.
+    HandshakeTimeout "handshake-timeout",
+    /// A command came out of order or is malformed.
+    CommandMalformed "command-malformed",
+    /// The peer refused us with an ERROR command.
+    PeerRefused "peer-refused",
+    /// The socket types do not fit.
+    SocketTypeMismatch "socket-type-mismatch",
+    /// A message is larger than allowed.
+    MessageTooLarge "message-too-large",
+    /// A message has more frames than allowed.
+    FramesTooMany "frames-too-many",
+    /// A frame has reserved flags.
+    FrameMalformed "frame-malformed",
+    /// The peer did not answer a heartbeat.
+    HeartbeatTimeout "heartbeat-timeout",
+    /// No configured node has this identity.
+    IdentityUnknown "identity-unknown",
+    /// A node with this identity is connected and alive.
+    IdentityDuplicate "identity-duplicate",
+    /// A new link of the same node took over.
+    IdentityTakenOver "identity-taken-over",
+    /// As many nodes as allowed are connected.
+    NodesMax "nodes-max",
+    /// The outgoing connection could not be opened.
+    DialFailed "dial-failed",
+
+    // The server
+    /// The address could not be bound.
+    ListenFailed "listen-failed",
+    /// The server is stopping.
+    Stopping "stopping",
+}
+
+impl Cause {
+    /// The HTTP status that tells a client of this cause.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::HeadTooLarge | Self::FieldsTooMany | Self::PacketTooLarge => 431,
+            Self::TargetTooLong => 414,
+            Self::BodyTooLarge => 413,
+            Self::HostUnknown => 404,
+            Self::MethodUnsupported | Self::EncodingUnsupported => 501,
+            Self::VersionUnsupported => 505,
+            Self::ExpectationUnknown => 417,
+            Self::HeadTimeout | Self::BodyTimeout => 408,
+            Self::NodeTimeout => 504,
+            Self::NodeLost
+            | Self::NodeEnded
+            | Self::CreditExceeded
+            | Self::ResponseMalformed
+            | Self::ResponseTooLong
+            | Self::ResponseOutOfOrder => 502,
+            Self::ConnectionsMax
+            | Self::SessionsMax
+            | Self::HostSessionsMax
+            | Self::MemoryMax
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::NodeMissing
+            | Self::NodeStalled
+            | Self::HopsMax
+            | Self::RetryBufferFull
+            | Self::Stopping => 503,
+            _ => 400,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A peer broke the protocol. The farewell that tells it so is in the machine's outbound queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// HTTP status that fits, also where the protocol at hand has no place for it.
+    pub status: u16,
+    /// What the peer did.
+    pub what: Cause,
+}
+
+impl From<Cause> for Violation {
+    fn from(what: Cause) -> Self {
+        Self { status: what.status(), what }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.what, self.status)
+    }
+}
+
+impl core::error::Error for Violation {}
+
+/// The caller used a machine in a way its documentation rules out: a bug on our side, never a peer's doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misuse(pub &'static str);
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl core::error::Error for Misuse {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_kebab_case() {
+        let mut names: alloc::vec::Vec<_> = Cause::ALL.iter().map(|cause| cause.name()).collect();
+        assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Cause::ALL.len());
+    }
+
+    #[test]
+    fn every_cause_explains_itself_in_a_sentence() {
+        for cause in Cause::ALL {
+            let sentence = cause.explain();
+            assert!(sentence.ends_with('.') && !sentence.starts_with(' '), "{cause}: {sentence:?}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Everything that a peer can make grow, and how far.
+
+use core::time::Duration;
+
+/// Bounds and deadlines of the machines and the engine. Sizes are bytes.
+///
+/// The defaults suit a public server; each says why it is what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    // --- HTTP/1 ---
+    /// A message head, request line included. The uwsgi packet that carries it to a node ends at 64 KiB anyway.
+    pub head_bytes: usize,
+    /// A request target. Longer ones are mistakes or probes; browsers and crawlers stay below 8 KiB.
+    pub target_bytes: usize,
+    /// Fields in a head (`max-headers`). Browsers send about 20; 64 is what the original server allowed.
+    pub fields: usize,
+    /// A chunk-size line with its extensions, which nobody uses (RFC 9112, 7.1.1 asks for a bound).
+    pub chunk_line_bytes: usize,
+    /// The trailer section of a chunked body.
+    pub trailer_bytes: usize,
+    /// A request body (`max-body`). Bodies stream through, so this bounds time, not memory.
+    pub body_bytes: u64,
+    /// Unread bytes kept of a connection whose request is still being answered: pipelined requests wait here.
+    pub pipeline_bytes: usize,
+    /// From the first byte of a head, or the start of the connection, to the head's end.
+    pub head_timeout: Duration,
+    /// Between two pieces of a request body.
+    pub body_timeout: Duration,
+    /// Between a response and the next request.
+    pub keep_alive_timeout: Duration,
+    /// Unread input that is thrown away after a farewell, so that a reset does not eat it.
+    pub drain_bytes: usize,
+    /// How long that takes at most.
+    pub drain_timeout: Duration,
+
+    // --- connections ---
+    /// Open client connections. Twice the sessions: a kept connection between two requests has no session.
+    pub connections: usize,
+    /// Bytes queued towards a client before its session is cut (`writequeue-buffer`).
+    pub write_queue_bytes: usize,
+    /// Bytes queued towards a client at which its source is asked to pause, where it can be asked.
+    pub write_queue_high: usize,
+    /// A peer that takes nothing of what is queued for it is cut after this.
+    pub write_stall: Duration,
+    /// Bytes queued in the whole server (`memory`).
+    pub memory_bytes: usize,
+
+    // --- sessions ---
+    /// Open sessions (`sessions`).
+    pub sessions: usize,
+    /// A session in which nothing moves is ended after this (`timeout`).
+    pub session_timeout: Duration,
+    /// From the end of a request to the head of its answer (`node-timeout`).
+    pub node_timeout: Duration,
+    /// How often a request is passed on by `retry` (`max-hops`).
+    pub hops: u32,
+    /// Bytes of a request body that are kept for another node (`retry-buffer`).
+    pub retry_bytes: usize,
+    /// Requests of one virtual host that wait for a node with room (`queue`).
+    pub queue: usize,
+    /// How long they wait (`queue-timeout`).
+    pub queue_timeout: Duration,
+    /// Credit that a node with flow control has towards one client.
+    pub credit_bytes: usize,
+
+    // --- ZMTP ---
+    /// A message, all frames and their headers.
+    pub message_bytes: usize,
+    /// Frames of one message.
+    pub frames: usize,
+    /// From the start of a link to the end of its handshake.
+    pub handshake_timeout: Duration,
+    /// Silence after which a ZMTP PING is sent; a link silent for three times as long has broken.
+    pub heartbeat: Duration,
+    /// Bytes queued towards a node at which its clients are paused.
+    pub node_queue_high: usize,
+    /// Bytes queued towards a node at which new requests are refused.
+    pub node_queue_bytes: usize,
+    /// Connected node links, refused ones included while they are held.
+    pub node_links: usize,
+}
+
+impl Limits {
+    /// The defaults.
+    pub const DEFAULT: Self = Self {
+        head_bytes: 64 * 1024,
+        target_bytes: 16 * 1024,
+        fields: 64,
+        chunk_line_bytes: 1024,
+        trailer_bytes: 8 * 1024,
+        body_bytes: 1024 * 1024 * 1024,
+        pipeline_bytes: 64 * 1024,
+        head_timeout: Duration::from_secs(20),
+        body_timeout: Duration::from_secs(30),
+        keep_alive_timeout: Duration::from_secs(75),
+        drain_bytes: 256 * 1024,
+        drain_timeout: Duration::from_secs(2),
+        connections: 20_000,
+        write_queue_bytes: 8 * 1024 * 1024,
+        write_queue_high: 256 * 1024,
+        write_stall: Duration::from_secs(60),
+        memory_bytes: 2048 * 1024 * 1024,
+        sessions: 10_000,
+        session_timeout: Duration::from_secs(1800),
+        node_timeout: Duration::from_secs(60),
+        hops: 10,
+        retry_bytes: 1024 * 1024,
+        queue: 1024,
+        queue_timeout: Duration::from_secs(10),
+        credit_bytes: 256 * 1024,
+        message_bytes: 16 * 1024 * 1024,
+        frames: 1024,
+        handshake_timeout: Duration::from_secs(10),
+        heartbeat: Duration::from_secs(10),
+        node_queue_high: 1024 * 1024,
+        node_queue_bytes: 8 * 1024 * 1024,
+        node_links: 4096,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}

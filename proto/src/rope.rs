@@ -1,0 +1,221 @@
+//! Bytes on their way out: a queue of pieces, written with one vectored write.
+//!
+//! Small pieces are copied together into one flat tail; large ones are shared and chained. An empty rope owns no
+//! memory, so a connection with nothing to say costs nothing.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::mem;
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+/// Pieces up to this size are copied into the tail: below it a copy is cheaper than a reference count and an iovec.
+pub const SHARE_MIN: usize = 1024;
+
+/// The tail is closed and chained when it passes this size, so that appending never moves much memory.
+const TAIL_MAX: usize = 64 * 1024;
+
+/// First allocation of a tail.
+const TAIL_MIN: usize = 256;
+
+/// A queue of bytes to be written.
+#[derive(Default)]
+pub struct Rope {
+    /// Closed pieces, oldest first; none is empty.
+    pieces: VecDeque<Bytes>,
+    /// Copied bytes behind the last piece; those before `tail_start` are gone (only while there are no pieces).
+    tail: Vec<u8>,
+    tail_start: usize,
+    len: usize,
+}
+
+impl Rope {
+    /// An empty rope, without memory of its own.
+    pub const fn new() -> Self {
+        Self { pieces: VecDeque::new(), tail: Vec::new(), tail_start: 0, len: 0 }
+    }
+
+    /// Bytes waiting.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends a copy of `bytes`.
+    pub fn push_copy(&mut self, bytes: &[u8]) {
+        self.tail_for(bytes.len()).extend_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    /// Appends `bytes`: shared when large, copied when small.
+    pub fn push(&mut self, bytes: Bytes) {
+        if bytes.len() < SHARE_MIN {
+            return self.push_copy(&bytes);
+        }
+        self.close_tail();
+        self.len += bytes.len();
+        self.pieces.push_back(bytes);
+    }
+
+    /// Appends what `write` appends to the vector it is given. It must only append.
+    pub fn push_with(&mut self, expected: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        let tail = self.tail_for(expected);
+        let before = tail.len();
+        write(tail);
+        debug_assert!(tail.len() >= before, "push_with only appends");
+        let added = tail.len() - before;
+        self.len += added;
+    }
+
+    /// Appends everything in `other`, which is left empty.
+    pub fn append(&mut self, other: &mut Rope) {
+        if self.is_empty() {
+            mem::swap(self, other);
+            return;
+        }
+        other.close_tail();
+        for piece in mem::take(&mut other.pieces) {
+            self.push(piece);
+        }
+        *other = Rope::new();
+    }
+
+    /// Lends the first bytes as slices, for a vectored write; returns how many slices were filled in.
+    pub fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        let mut count = 0;
+        for (slot, piece) in into.iter_mut().zip(self.iter()) {
+            *slot = IoSlice::new(piece);
+            count += 1;
+        }
+        count
+    }
+
+    /// The pieces in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let tail = &self.tail[self.tail_start..];
+        self.pieces.iter().map(|piece| &piece[..]).chain((!tail.is_empty()).then_some(tail))
+    }
+
+    /// Drops the first `n` bytes: they have been written.
+    ///
+    /// # Panics
+    /// If fewer than `n` bytes wait.
+    pub fn advance(&mut self, mut n: usize) {
+        assert!(n <= self.len, "advance past the end");
+        self.len -= n;
+        if self.len == 0 {
+            *self = Rope::new();
+            return;
+        }
+        while let Some(piece) = self.pieces.front_mut() {
+            if n < piece.len() {
+                *piece = piece.slice(n..);
+                return;
+            }
+            n -= piece.len();
+            self.pieces.pop_front();
+        }
+        self.tail_start += n;
+    }
+
+    /// Takes all bytes out as one vector; for tests and small ropes.
+    pub fn take(&mut self) -> Vec<u8> {
+        let all = self.iter().flatten().copied().collect();
+        *self = Rope::new();
+        all
+    }
+
+    /// Drops everything.
+    pub fn clear(&mut self) {
+        *self = Rope::new();
+    }
+
+    fn tail_for(&mut self, more: usize) -> &mut Vec<u8> {
+        if self.tail.len() + more > self.tail.capacity() {
+            if self.tail.len() >= TAIL_MAX {
+                self.close_tail();
+            }
+            if self.tail.capacity() == 0 {
+                self.tail.reserve(more.max(TAIL_MIN));
+            }
+        }
+        &mut self.tail
+    }
+
+    fn close_tail(&mut self) {
+        if self.tail_start == self.tail.len() {
+            self.tail.clear();
+            self.tail_start = 0;
+            return;
+        }
+        let mut tail = Bytes::from(mem::take(&mut self.tail));
+        if self.tail_start > 0 {
+            tail = tail.slice(self.tail_start..);
+            self.tail_start = 0;
+        }
+        self.pieces.push_back(tail);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn small_and_large_pieces_keep_their_order() {
+        let mut rope = Rope::new();
+        let large = Bytes::from(vec![b'x'; SHARE_MIN]);
+        rope.push_copy(b"one ");
+        rope.push(Bytes::from_static(b"two "));
+        rope.push(large.clone());
+        rope.push_copy(b"three");
+        assert_eq!(rope.len(), 8 + SHARE_MIN + 5);
+        let mut slices = [IoSlice::new(&[]); 8];
+        assert_eq!(rope.slices(&mut slices), 3);
+        let mut expected = b"one two ".to_vec();
+        expected.extend_from_slice(&large);
+        expected.extend_from_slice(b"three");
+        assert_eq!(rope.take(), expected);
+        assert!(rope.is_empty());
+    }
+
+    #[test]
+    fn any_partial_writes_drain_the_same_bytes() {
+        for step in [1, 3, 7, 1000, 5000] {
+            let mut rope = Rope::new();
+            let mut expected = vec![];
+            for i in 0..200_u32 {
+                let piece = vec![i as u8; (i as usize * 37) % 3000];
+                expected.extend_from_slice(&piece);
+                if i % 2 == 0 { rope.push(piece.into()) } else { rope.push_copy(&piece) }
+            }
+            let mut drained: Vec<u8> = vec![];
+            while !rope.is_empty() {
+                let n = step.min(rope.len());
+                drained.extend(rope.iter().flatten().take(n));
+                rope.advance(n);
+                rope.push_copy(b"");
+            }
+            assert_eq!(drained, expected, "step {step}");
+            assert_eq!(rope.tail.capacity() + rope.pieces.capacity(), 0);
+        }
+    }
+
+    #[test]
+    fn appending_a_rope_moves_its_bytes() {
+        let (mut a, mut b) = (Rope::new(), Rope::new());
+        a.push_copy(b"ab");
+        b.push_copy(b"cd");
+        b.push(Bytes::from(vec![b'e'; 2000]));
+        a.append(&mut b);
+        assert!(b.is_empty());
+        assert_eq!(a.len(), 2004);
+        assert_eq!(&a.take()[..5], b"abcde");
+    }
+}
