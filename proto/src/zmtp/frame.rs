@@ -8,6 +8,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 use core::iter::FusedIterator;
+use core::mem;
 
 use bytes::{Buf, Bytes};
 
@@ -187,6 +188,80 @@ pub(super) fn check_bounds(
     Ok(())
 }
 
+/// A message that arrives in pieces.
+#[derive(Debug, Default)]
+pub(super) struct Assembly {
+    wire: Vec<u8>,
+    /// Frames begun.
+    frames: u32,
+    /// Octets of the last of them that are still to come.
+    left: usize,
+    /// Whether another follows.
+    more: bool,
+}
+
+/// What is set aside for a frame when its header comes; beyond it only what arrives takes memory.
+const RESERVE_MAX: usize = 16 * 1024;
+
+impl Assembly {
+    /// Whether no message has begun.
+    pub(super) fn is_idle(&self) -> bool {
+        self.frames == 0
+    }
+
+    /// Begins a frame, whose header is `bytes`.
+    pub(super) fn begin(
+        &mut self,
+        header: Header,
+        bytes: &[u8],
+        bytes_max: usize,
+        frames_max: u32,
+    ) -> Result<(), Cause> {
+        debug_assert!(self.left == 0 && !header.is_command(), "frames come one after the other");
+        check_bounds(header, self.wire.len(), self.frames + 1, bytes_max, frames_max)?;
+        self.frames += 1;
+        self.left = header.body as usize;
+        self.more = header.has_more();
+        let expected = bytes.len() + self.left.min(RESERVE_MAX);
+        if self.more {
+            self.wire.reserve(expected)
+        } else {
+            self.wire.reserve_exact(expected)
+        }
+        self.wire.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Takes what belongs to the frame begun and returns how much that was.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
+        let taken = &bytes[..self.left.min(bytes.len())];
+        if taken.is_empty() {
+            return 0;
+        }
+        if self.wire.capacity() - self.wire.len() < taken.len() && !self.more {
+            // Doubles, but not past the end of the message, which is known now.
+            self.wire.reserve_exact(self.left.min(taken.len().max(self.wire.len())));
+        }
+        self.wire.extend_from_slice(taken);
+        self.left -= taken.len();
+        taken.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.wire.capacity()
+    }
+
+    /// The message, if it is whole.
+    pub(super) fn finish(&mut self) -> Option<Message> {
+        if self.is_idle() || self.left > 0 || self.more {
+            return None;
+        }
+        let Self { wire, frames, .. } = mem::take(self);
+        Some(Message::from_checked(wire.into(), frames))
+    }
+}
+
 /// Octets that `parts` take on the wire.
 pub(super) fn wire_len(parts: &[&[u8]]) -> usize {
     parts.iter().map(|part| header_len(part.len()) + part.len()).sum()
@@ -217,5 +292,97 @@ pub(super) fn write_header(into: &mut Vec<u8>, flags: u8, body: usize) {
             into.push(flags | LONG);
             into.extend_from_slice(&(body as u64).to_be_bytes());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn scan_all(bytes: &[u8]) -> Result<Scan, Cause> {
+        scan(bytes, 1 << 20, 16)
+    }
+
+    #[test]
+    fn frames_round_trip_with_short_and_long_headers() {
+        for len in [0, 1, 255, 256, 70_000] {
+            let body = vec![b'x'; len];
+            let message = Message::from_parts(&[b"", &body, b"tail"]).unwrap();
+            assert_eq!(message.wire().len(), wire_len(&[b"", &body, b"tail"]));
+            assert_eq!(scan_all(message.wire()), Ok(Scan::Message { len: message.wire().len(), frames: 3 }));
+            assert!(message.frames().eq([b"".as_slice(), &body, b"tail"]));
+            assert_eq!(message.frame_count(), 3);
+            assert_eq!(message.frame(1), Some(&body[..]));
+            assert_eq!(message.frame_bytes(2).as_deref(), Some(b"tail".as_slice()));
+            assert_eq!(message.frame(3), None);
+            assert_eq!(message.into_last(), "tail");
+        }
+    }
+
+    #[test]
+    fn the_last_frame_may_be_empty() {
+        let message = Message::from_parts(&[b"sid", b""]).unwrap();
+        assert_eq!(message.frame_bytes(1).as_deref(), Some(b"".as_slice()));
+        assert_eq!(message.into_last(), "");
+        assert_eq!(Message::from_parts(&[]), None);
+    }
+
+    #[test]
+    fn every_prefix_of_a_message_is_part_of_one() {
+        let message = Message::from_parts(&[b"one", &[0; 300], b"three"]).unwrap();
+        for len in 0..message.wire().len() {
+            assert_eq!(scan_all(&message.wire()[..len]), Ok(Scan::Other), "{len} octets");
+        }
+    }
+
+    #[test]
+    fn reserved_flags_and_commands_with_more_are_malformed() {
+        for flags in [0b1000, 0x80, COMMAND | MORE, COMMAND | MORE | LONG] {
+            assert_eq!(Header::parse(&[flags, 0]), Err(Cause::FrameMalformed), "{flags:08b}");
+        }
+        assert_eq!(Header::parse(&[]), Ok(None));
+        assert_eq!(Header::parse(&[LONG, 0, 0, 0, 0, 0, 0, 0]), Ok(None));
+    }
+
+    #[test]
+    fn bounds_hold_before_anything_of_the_frame_is_there() {
+        let huge = [LONG, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        assert_eq!(scan_all(&huge), Err(Cause::MessageTooLarge));
+        let parts: &[&[u8]] = &[b"ab", b"cd"];
+        let message = Message::from_parts(parts).unwrap();
+        let wire = message.wire();
+        assert_eq!(scan(wire, 8, 2), Ok(Scan::Message { len: 8, frames: 2 }));
+        assert_eq!(scan(wire, 7, 2), Err(Cause::MessageTooLarge));
+        assert_eq!(scan(wire, 8, 1), Err(Cause::FramesTooMany));
+        assert_eq!(scan(&wire[..6], 7, 2), Err(Cause::MessageTooLarge));
+        assert_eq!(scan(wire, 0, 2), Err(Cause::MessageTooLarge));
+    }
+
+    #[test]
+    fn an_announced_size_takes_no_memory_before_it_arrives() {
+        let mut assembly = Assembly::default();
+        let bytes = [LONG, 0, 0, 0, 0, 0x40, 0, 0, 0];
+        let header = Header::parse(&bytes).unwrap().unwrap();
+        assembly.begin(header, &bytes, 2 << 30, 1).unwrap();
+        assert!(assembly.wire.capacity() <= RESERVE_MAX + HEADER_MAX);
+        assert_eq!(assembly.take(&[0; 100_000]), 100_000);
+        assert!(assembly.wire.capacity() <= 200_100, "{}", assembly.wire.capacity());
+    }
+
+    #[test]
+    fn an_assembled_message_has_no_spare_capacity() {
+        let body = vec![7; 1_000_000];
+        let wire = Message::from_parts(&[&body]).unwrap().wire().clone();
+        let header = Header::parse(&wire).unwrap().unwrap();
+        let mut assembly = Assembly::default();
+        assembly.begin(header, &wire[..header.len], 2 << 20, 1).unwrap();
+        for piece in wire[header.len..].chunks(60_000) {
+            assert!(assembly.finish().is_none());
+            assert_eq!(assembly.take(piece), piece.len());
+        }
+        assert_eq!(assembly.wire.capacity(), wire.len());
+        assert_eq!(assembly.finish().unwrap().wire(), &wire);
+        assert!(assembly.is_idle());
     }
 }

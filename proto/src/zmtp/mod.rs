@@ -1,20 +1,50 @@
 //! ZMTP 3.0 and 3.1, the wire protocol of ZeroMQ (RFC 23, RFC 37), as a ROUTER or a DEALER, on either side of a
 //! connection.
+//!
+//! A [`Connection`] is one link over one stream. Hand it what was read, drain its events, write what is in its
+//! outbound queue, and call it again when its deadline has come. Two of them talk in memory:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use blastbeat_proto::{limits::Limits, time::Instant, zmtp::{Connection, Event, Role, Settings}};
+//!
+//! fn pass(from: &mut Connection, to: &mut Connection, now: Instant) -> Option<Event> {
+//!     let bytes = from.outbound().take();
+//!     let used = to.receive(&bytes, now);
+//!     assert_eq!(used, bytes.len());
+//!     to.poll_event()
+//! }
+//!
+//! let now = Instant::ZERO;
+//! let new = |role| Connection::new(Arc::new(Settings::new(role, &Limits::DEFAULT)), now);
+//! let (mut router, mut dealer) = (new(Role::Router), new(Role::Dealer));
+//! pass(&mut router, &mut dealer, now); // the greetings
+//! let Some(Event::Peer { .. }) = pass(&mut dealer, &mut router, now) else { panic!("the dealer says who it is") };
+//! router.accept(now).unwrap();
+//! pass(&mut router, &mut dealer, now);
+//! dealer.send(&[b"hello", b"world"]).unwrap();
+//! let Some(Event::Message(message)) = pass(&mut dealer, &mut router, now) else { panic!("and then talks") };
+//! assert!(message.frames().eq([b"hello", b"world"]));
+//! ```
 
+mod command;
+mod connection;
 mod frame;
+mod greeting;
+mod liveness;
+mod mechanism;
+#[cfg(test)]
+mod tests;
 
-use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
 
 use bytes::Bytes;
 
+pub use connection::Connection;
 pub use frame::{Frames, Message};
 
-use crate::error::{Cause, Misuse, Violation};
 use crate::limits::Limits;
-use crate::rope::Rope;
-use crate::time::Instant;
 
 /// Which socket a connection plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,117 +150,4 @@ pub enum Event {
     },
     /// A message.
     Message(Message),
-}
-
-/// One ZMTP connection.
-pub struct Connection {
-    settings: Arc<Settings>,
-    outbound: Rope,
-    event: Option<Event>,
-    closing: Option<Cause>,
-    heard: Instant,
-    minor: Option<u8>,
-    up: bool,
-}
-
-impl Connection {
-    /// Starts a connection: the greeting is queued.
-    pub fn new(settings: Arc<Settings>, now: Instant) -> Self {
-        Self { settings, outbound: Rope::new(), event: None, closing: None, heard: now, minor: None, up: false }
-    }
-
-    /// Takes bytes from the peer and returns how many were consumed. The caller keeps the rest (never more than 8 KiB
-    /// unless an event waits), and offers it again, followed by newer bytes, once the event is polled and answered.
-    #[must_use]
-    pub fn receive(&mut self, bytes: &[u8], now: Instant) -> usize {
-        self.heard = now;
-        bytes.len()
-    }
-
-    /// Takes note that the peer will send no more.
-    pub fn receive_eof(&mut self, _now: Instant) {
-        self.closing = Some(Cause::ConnectionFailed);
-    }
-
-    /// Takes the next event. Drain to `None` after each input.
-    #[must_use]
-    pub fn poll_event(&mut self) -> Option<Event> {
-        self.event.take()
-    }
-
-    /// Lets the peer of [`Event::Hello`] in; [`Event::Peer`] follows.
-    pub fn welcome(&mut self, _now: Instant) -> Result<(), Misuse> {
-        Ok(())
-    }
-
-    /// Answers [`Event::Peer`] as a ROUTER: the link is up.
-    pub fn accept(&mut self, _now: Instant) -> Result<(), Misuse> {
-        self.up = true;
-        Ok(())
-    }
-
-    /// Answers [`Event::Hello`] or [`Event::Peer`] with an ERROR command. A libzmq peer does not come back after it, so
-    /// this is for what a new attempt would not mend. The connection is closing afterwards.
-    pub fn refuse(&mut self, cause: Cause, _now: Instant) -> Result<(), Misuse> {
-        self.closing = Some(cause);
-        Ok(())
-    }
-
-    /// Queues a message of copied `parts`, at least one.
-    pub fn send(&mut self, parts: &[&[u8]]) -> Result<(), Misuse> {
-        let Some(message) = Message::from_parts(parts) else { return Err(Misuse("a message has a frame")) };
-        self.send_message(&message)
-    }
-
-    /// Queues a message of copied `head` parts and a last frame `body`, which is shared when large.
-    pub fn send_with_body(&mut self, _head: &[&[u8]], body: Bytes) -> Result<(), Misuse> {
-        self.outbound.push(body);
-        Ok(())
-    }
-
-    /// Queues a message as it stands.
-    pub fn send_message(&mut self, message: &Message) -> Result<(), Misuse> {
-        self.outbound.push(message.wire().clone());
-        Ok(())
-    }
-
-    /// Bytes to be written. The caller writes from the front and calls [`Rope::advance`]; it must not append, and it
-    /// bounds the queue by sending less when it grows.
-    pub fn outbound(&mut self) -> &mut Rope {
-        &mut self.outbound
-    }
-
-    /// When to call [`handle_timeout`](Self::handle_timeout).
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        (!self.up).then(|| self.heard + self.settings.handshake_timeout)
-    }
-
-    /// Does what is due. Early calls are harmless.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
-
-    /// Whether messages can be sent.
-    pub fn is_up(&self) -> bool {
-        self.up && self.closing.is_none()
-    }
-
-    /// Why the connection is over, if it is: write what is queued, then close. All further input is ignored.
-    pub fn is_closing(&self) -> Option<Cause> {
-        self.closing
-    }
-
-    /// What the peer did wrong, if that is why the connection is over.
-    pub fn violation(&self) -> Option<Violation> {
-        self.closing.map(Violation::from)
-    }
-
-    /// The minor version of the peer's ZMTP 3, once its greeting is in.
-    pub fn peer_version(&self) -> Option<u8> {
-        self.minor
-    }
-
-    /// When the peer was last heard.
-    pub fn last_heard(&self) -> Instant {
-        self.heard
-    }
 }
