@@ -64,6 +64,14 @@ impl fmt::Display for Address {
     }
 }
 
+/// Takes the port off a host name: what follows the last colon, unless that stands inside the brackets of an IPv6 address.
+pub fn split_port(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        Some(_) | None => (host, None),
+    }
+}
+
 /// A network: an address and the length of its prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
@@ -125,6 +133,14 @@ mod tests {
         assert!(contains("127.0.0.0/8", "::ffff:127.0.0.1"));
         assert!(contains("fd00::/8", "fd12::1"));
         assert!(!contains("fd00::/8", "fe00::1"));
+    }
+
+    #[test]
+    fn a_port_is_taken_off() {
+        assert_eq!(split_port("example.com"), ("example.com", None));
+        assert_eq!(split_port("example.com:80"), ("example.com", Some("80")));
+        assert_eq!(split_port("[::1]"), ("[::1]", None));
+        assert_eq!(split_port("[::1]:80"), ("[::1]", Some("80")));
     }
 
     #[test]
