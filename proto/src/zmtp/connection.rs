@@ -212,6 +212,12 @@ impl Connection {
         &mut self.outbound
     }
 
+    /// Bytes that wait to be written.
+    #[inline]
+    pub fn queued(&self) -> usize {
+        self.outbound.len()
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
