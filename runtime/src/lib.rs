@@ -1,1 +1,7 @@
-//! (being written)
+//! What both programs share and the core may not do: sockets, names, signals, files, the log, privileges.
+
+pub mod net;
+pub mod resolve;
+
+#[cfg(test)]
+mod scratch;

@@ -1,0 +1,450 @@
+//! Sockets, as both drivers use them: non-blocking, closed on exec, one descriptor wide.
+//!
+//! A [`Listener`] gives [`Stream`]s, [`connect`] starts one. Both types are `AsFd`, so that a driver can register them
+//! with whatever tells it of readiness. Every call is one system call.
+
+use std::fs;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use blastbeat_proto::address::{BindAddr, PeerAddr};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind,
+    getsockname, socket_with, sockopt,
+};
+
+/// Connections that the system keeps for us until we accept them; it may allow fewer (`net.core.somaxconn`).
+pub const BACKLOG: i32 = 4096;
+
+const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+
+/// Where an outgoing connection goes: an address whose names are resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+/// A connected stream socket, or one that is being connected.
+#[derive(Debug)]
+pub struct Stream(OwnedFd);
+
+impl Stream {
+    /// Reads into `buffer`; 0 is the end of the peer's stream.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if nothing is there, `Interrupted` if a signal came; anything else is the end of the connection.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::net::recv(&self.0, buffer, RecvFlags::empty())?.0)
+    }
+
+    /// Writes as much of `slices` as the system takes.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if it takes nothing now, `Interrupted` if a signal came; anything else is the end of the connection.
+    pub fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(rustix::io::writev(&self.0, slices)?)
+    }
+
+    /// Ends the sending direction.
+    ///
+    /// # Errors
+    ///
+    /// The system's; the connection is then gone anyway.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(&self.0, rustix::net::Shutdown::Write)?)
+    }
+
+    /// Closes with a reset: what is queued in the system is thrown away, and the peer is told so.
+    pub fn abort(self) {
+        // Where linger cannot be set the socket is closed in the ordinary way, which is all that is left to do.
+        let _ = sockopt::set_socket_linger(&self.0, Some(Duration::ZERO));
+    }
+
+    /// The outcome of [`connect`], to be asked when the socket has become writable.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no connection.
+    pub fn connected(&self) -> io::Result<()> {
+        Ok(sockopt::socket_error(&self.0)??)
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl From<OwnedFd> for Stream {
+    /// Takes a stream socket, which must be non-blocking.
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+/// Starts a connection. It is established, or has failed, when the socket becomes writable: ask
+/// [`Stream::connected`] then.
+///
+/// # Errors
+///
+/// Why it cannot even be started; for a Unix socket that includes `WouldBlock`, when its backlog is full.
+pub fn connect(to: &Endpoint) -> io::Result<Stream> {
+    let (fd, result) = match to {
+        Endpoint::Tcp(address) => {
+            let fd = stream_socket(family_of(address))?;
+            sockopt::set_tcp_nodelay(&fd, true)?;
+            let result = rustix::net::connect(&fd, address);
+            (fd, result)
+        }
+        Endpoint::Unix(path) => {
+            let fd = stream_socket(AddressFamily::UNIX)?;
+            let result = rustix::net::connect(&fd, &SocketAddrUnix::new(path.as_path())?);
+            (fd, result)
+        }
+    };
+    match result {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(Stream(fd)),
+        Err(why) => Err(why.into()),
+    }
+}
+
+/// A listening socket. Dropping it closes it and removes the Unix socket that [`listen`] made for it.
+#[derive(Debug)]
+pub struct Listener {
+    /// Removed before the socket is closed: a successor never takes it for one that is left over.
+    _made: Option<SocketFile>,
+    fd: OwnedFd,
+}
+
+/// Opens a listening socket.
+///
+/// TCP sockets take the address again at once after a restart, and an IPv6 address takes IPv6 connections alone; the
+/// connections accepted have Nagle's algorithm off. A Unix socket that is left over from a server that has ended is
+/// replaced; one that somebody listens on is not, nor is any other file. Who may connect to a Unix socket follows
+/// from the umask of this process and from the directory.
+///
+/// # Errors
+///
+/// The system's; `AddrInUse` if somebody else listens there, or if a file that is no socket has that path.
+pub fn listen(at: &BindAddr, backlog: i32) -> io::Result<Listener> {
+    let listener = match at {
+        BindAddr::Tcp(address) => {
+            let fd = stream_socket(family_of(address))?;
+            sockopt::set_socket_reuseaddr(&fd, true)?;
+            if address.is_ipv6() {
+                sockopt::set_ipv6_v6only(&fd, true)?;
+            }
+            // Set here it is inherited by every connection, without a call for each.
+            sockopt::set_tcp_nodelay(&fd, true)?;
+            bind(&fd, address)?;
+            Listener { _made: None, fd }
+        }
+        BindAddr::Unix(path) => {
+            let fd = stream_socket(AddressFamily::UNIX)?;
+            bind_unix(&fd, path)?;
+            Listener { _made: SocketFile::at(path), fd }
+        }
+    };
+    rustix::net::listen(&listener.fd, backlog)?;
+    Ok(listener)
+}
+
+impl Listener {
+    /// Takes a listening stream socket that another process opened, which must be non-blocking. Nothing is removed
+    /// when it is dropped.
+    pub fn inherited(fd: OwnedFd) -> Self {
+        Self { _made: None, fd }
+    }
+
+    /// The address it listens on, with the port that the system chose.
+    ///
+    /// # Errors
+    ///
+    /// The system's, and `Unsupported` for a socket that is neither TCP nor a Unix socket with a path.
+    pub fn local_address(&self) -> io::Result<BindAddr> {
+        let address = getsockname(&self.fd)?;
+        if let Ok(address) = SocketAddr::try_from(address.clone()) {
+            return Ok(BindAddr::Tcp(address));
+        }
+        let unix = SocketAddrUnix::try_from(address).map_err(|_| io::ErrorKind::Unsupported)?;
+        let path = unix.path_bytes().ok_or(io::ErrorKind::Unsupported)?;
+        Ok(BindAddr::Unix(PathBuf::from(std::ffi::OsStr::from_bytes(path))))
+    }
+
+    /// Takes one connection. Connections that broke while they waited are passed over.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if none waits. `QuotaExceeded` if this process or the system is out of descriptors, `OutOfMemory`
+    /// if the system is out of memory: stop accepting for a while. Anything else is a fault of the listener.
+    pub fn accept(&self) -> io::Result<(Stream, PeerAddr)> {
+        loop {
+            match acceptfrom_with(&self.fd, FLAGS) {
+                Ok((fd, address)) => return Ok((Stream(fd), peer_of(address))),
+                // The last ones are errors of a new connection, not of the listener; Linux hands them out here.
+                Err(
+                    Errno::INTR
+                    | Errno::CONNABORTED
+                    | Errno::PROTO
+                    | Errno::NETDOWN
+                    | Errno::NOPROTOOPT
+                    | Errno::HOSTDOWN
+                    | Errno::HOSTUNREACH
+                    | Errno::NETUNREACH,
+                ) => {}
+                // Their own kind is not one that a program can name.
+                Err(Errno::MFILE | Errno::NFILE) => return Err(io::ErrorKind::QuotaExceeded.into()),
+                Err(Errno::NOBUFS | Errno::NOMEM) => return Err(io::ErrorKind::OutOfMemory.into()),
+                Err(why) => return Err(why.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// The file of a Unix socket that we bound.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> Option<Self> {
+        let metadata = fs::symlink_metadata(path).ok()?;
+        Some(Self { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // A successor may have put its own socket there: that one stays.
+        let Ok(metadata) = fs::symlink_metadata(&self.path) else { return };
+        if (metadata.dev(), metadata.ino()) == (self.device, self.inode) {
+            // Without the right to remove it, it stays, and the next start replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn bind_unix(fd: &OwnedFd, path: &Path) -> io::Result<()> {
+    let address = SocketAddrUnix::new(path)?;
+    match bind(fd, &address) {
+        Err(Errno::ADDRINUSE) if is_left_over(path, &address)? => {
+            fs::remove_file(path)?;
+            Ok(bind(fd, &address)?)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// Whether a socket stands at `path` that nobody listens on.
+fn is_left_over(path: &Path, address: &SocketAddrUnix) -> io::Result<bool> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Ok(false);
+    }
+    let probe = stream_socket(AddressFamily::UNIX)?;
+    Ok(rustix::net::connect(&probe, address) == Err(Errno::CONNREFUSED))
+}
+
+fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    Ok(socket_with(family, SocketType::STREAM, FLAGS, None)?)
+}
+
+fn family_of(address: &SocketAddr) -> AddressFamily {
+    match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    }
+}
+
+fn peer_of(address: Option<SocketAddrAny>) -> PeerAddr {
+    address.and_then(|address| SocketAddr::try_from(address).ok()).map_or(PeerAddr::Unix, PeerAddr::Ip)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    use super::*;
+    use crate::scratch::Scratch;
+
+    fn loopback() -> Listener {
+        listen(&BindAddr::Tcp(([127, 0, 0, 1], 0).into()), BACKLOG).unwrap()
+    }
+
+    fn port_of(listener: &Listener) -> SocketAddr {
+        match listener.local_address().unwrap() {
+            BindAddr::Tcp(address) => address,
+            BindAddr::Unix(path) => panic!("{path:?}"),
+        }
+    }
+
+    fn wait(fd: impl AsFd, what: PollFlags) {
+        assert_eq!(poll(&mut [PollFd::new(&fd, what)], None), Ok(1));
+    }
+
+    fn accept_when_ready(listener: &Listener) -> (Stream, PeerAddr) {
+        wait(listener, PollFlags::IN);
+        listener.accept().unwrap()
+    }
+
+    #[test]
+    fn a_connection_is_accepted_with_its_peer_and_without_nagle() {
+        let listener = loopback();
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let client = TcpStream::connect(port_of(&listener)).unwrap();
+        let (stream, peer) = accept_when_ready(&listener);
+        assert_eq!(peer, PeerAddr::Ip(client.local_addr().unwrap()));
+        assert!(sockopt::tcp_nodelay(&stream).unwrap());
+        assert_eq!(stream.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn bytes_travel_both_ways_and_the_end_is_seen() {
+        let listener = loopback();
+        let mut client = TcpStream::connect(port_of(&listener)).unwrap();
+        let (stream, _) = accept_when_ready(&listener);
+        client.write_all(b"question").unwrap();
+        wait(&stream, PollFlags::IN);
+        let mut buffer = [0; 64];
+        assert_eq!(stream.read(&mut buffer).unwrap(), 8);
+        assert_eq!(&buffer[..8], b"question");
+        assert_eq!(stream.write_vectored(&[IoSlice::new(b"ans"), IoSlice::new(b"wer")]).unwrap(), 6);
+        stream.shutdown_write().unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, b"answer");
+        drop(client);
+        wait(&stream, PollFlags::IN);
+        assert_eq!(stream.read(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn an_aborted_connection_is_reset() {
+        let listener = loopback();
+        let mut client = TcpStream::connect(port_of(&listener)).unwrap();
+        let (stream, _) = accept_when_ready(&listener);
+        stream.abort();
+        assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn an_outgoing_connection_reports_its_outcome() {
+        let listener = loopback();
+        let to = port_of(&listener);
+        let stream = connect(&Endpoint::Tcp(to)).unwrap();
+        wait(&stream, PollFlags::OUT);
+        stream.connected().unwrap();
+        drop(listener);
+        let outcome = connect(&Endpoint::Tcp(to)).and_then(|refused| {
+            wait(&refused, PollFlags::OUT);
+            refused.connected()
+        });
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn an_ipv6_listener_leaves_the_ipv4_port_alone() {
+        let six = listen(&BindAddr::Tcp("[::]:0".parse().unwrap()), BACKLOG).unwrap();
+        let port = port_of(&six).port();
+        listen(&BindAddr::Tcp(([0, 0, 0, 0], port).into()), BACKLOG).unwrap();
+    }
+
+    #[test]
+    fn an_address_in_use_is_refused() {
+        let listener = loopback();
+        let again = listen(&BindAddr::Tcp(port_of(&listener)), BACKLOG);
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_unix_socket_is_removed_with_its_listener() {
+        let scratch = Scratch::new();
+        let path = scratch.path("socket");
+        let at = BindAddr::Unix(path.clone());
+        let listener = listen(&at, BACKLOG).unwrap();
+        assert_eq!(listener.local_address().unwrap(), at);
+        let _client = UnixStream::connect(&path).unwrap();
+        assert_eq!(accept_when_ready(&listener).1, PeerAddr::Unix);
+        let stream = connect(&Endpoint::Unix(path.clone())).unwrap();
+        stream.connected().unwrap();
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_unix_socket_left_over_is_replaced() {
+        let scratch = Scratch::new();
+        let path = scratch.path("socket");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let listener = listen(&BindAddr::Unix(path.clone()), BACKLOG).unwrap();
+        UnixStream::connect(&path).unwrap();
+        drop(listener);
+    }
+
+    #[test]
+    fn a_unix_socket_in_use_and_other_files_are_left_alone() {
+        let scratch = Scratch::new();
+        let path = scratch.path("socket");
+        let at = BindAddr::Unix(path.clone());
+        let listener = listen(&at, BACKLOG).unwrap();
+        assert_eq!(listen(&at, BACKLOG).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        fs::write(&path, "precious").unwrap();
+        assert_eq!(listen(&at, BACKLOG).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_successors_unix_socket_survives_its_predecessor() {
+        let scratch = Scratch::new();
+        let path = scratch.path("socket");
+        let old = listen(&BindAddr::Unix(path.clone()), BACKLOG).unwrap();
+        fs::rename(&path, scratch.path("moved")).unwrap();
+        let _new = listen(&BindAddr::Unix(path.clone()), BACKLOG).unwrap();
+        drop(old);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_an_error() {
+        let at = BindAddr::Unix(PathBuf::from("/".to_owned() + &"x".repeat(200)));
+        assert!(listen(&at, BACKLOG).is_err());
+    }
+}
