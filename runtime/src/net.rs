@@ -289,7 +289,9 @@ fn family_of(address: &SocketAddr) -> AddressFamily {
 }
 
 fn peer_of(address: Option<SocketAddrAny>) -> PeerAddr {
-    address.and_then(|address| SocketAddr::try_from(address).ok()).map_or(PeerAddr::Unix, PeerAddr::Ip)
+    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+    // A socket that was opened for us may take IPv4 in IPv6 clothes.
+    address.map_or(PeerAddr::Unix, |address| PeerAddr::Ip((address.ip().to_canonical(), address.port()).into()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,108 @@
+//! Signals, turned into the operator's wishes.
+//!
+//! ```text
+//! SIGTERM, SIGINT   first: drain     second: stop     third: leave at once
+//! SIGUSR1           statistics now
+//! SIGHUP            noted; nothing is read again while the server runs
+//! SIGPIPE           ignored (by Rust's start-up code): writing to a closed connection is an error like others
+//! ```
+//!
+//! They are blocked in every thread and taken one by one by a thread of their own, so that no handler runs in the
+//! middle of anything.
+
+use std::{io, thread};
+
+use blastbeat_proto::engine::Control;
+use nix::sys::signal::{SigSet, Signal};
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Tell the engine.
+    Control(Control),
+    /// Reload: note that there is no such thing.
+    Reload,
+    /// The engine had its chance: leave.
+    Exit,
+}
+
+/// Signals that are blocked, and wait to be taken.
+pub struct Signals(SigSet);
+
+impl Signals {
+    /// Blocks the signals in this thread and those it starts from now on: call it before there are any others.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn block() -> io::Result<Self> {
+        let set = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGHUP]);
+        set.thread_block()?;
+        Ok(Self(set))
+    }
+
+    /// Starts the thread that takes signals, those included that came since [`block`](Self::block), and calls `obey`
+    /// for each. It runs as long as the process does.
+    ///
+    /// # Errors
+    ///
+    /// The thread could not be started.
+    pub fn serve(self, mut obey: impl FnMut(Order) + Send + 'static) -> io::Result<()> {
+        let mut stops = 0;
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            while let Ok(signal) = self.0.wait() {
+                if let Some(order) = order_of(signal, &mut stops) {
+                    obey(order);
+                }
+            }
+        })?;
+        Ok(())
+    }
+}
+
+/// What `signal` asks for, after `stops` requests to stop.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum; no other signal is in our set")]
+fn order_of(signal: Signal, stops: &mut u32) -> Option<Order> {
+    match signal {
+        Signal::SIGTERM | Signal::SIGINT => {
+            *stops = stops.saturating_add(1);
+            Some(match *stops {
+                1 => Order::Control(Control::Drain),
+                2 => Order::Control(Control::Stop),
+                _ => Order::Exit,
+            })
+        }
+        Signal::SIGUSR1 => Some(Order::Control(Control::Stats)),
+        Signal::SIGHUP => Some(Order::Reload),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::pthread::{pthread_kill, pthread_self};
+
+    use super::*;
+
+    #[test]
+    fn the_first_stop_drains_the_second_stops_the_third_leaves() {
+        let mut stops = 0;
+        let mut order = |signal| order_of(signal, &mut stops).unwrap();
+        assert_eq!(order(Signal::SIGUSR1), Order::Control(Control::Stats));
+        assert_eq!(order(Signal::SIGINT), Order::Control(Control::Drain));
+        assert_eq!(order(Signal::SIGHUP), Order::Reload);
+        assert_eq!(order(Signal::SIGTERM), Order::Control(Control::Stop));
+        assert_eq!(order(Signal::SIGUSR1), Order::Control(Control::Stats));
+        assert_eq!(order(Signal::SIGTERM), Order::Exit);
+    }
+
+    #[test]
+    fn a_blocked_signal_waits_to_be_taken() {
+        let signals = Signals::block().unwrap();
+        pthread_kill(pthread_self(), Signal::SIGTERM).unwrap();
+        pthread_kill(pthread_self(), Signal::SIGUSR1).unwrap();
+        let mut taken = [signals.0.wait().unwrap(), signals.0.wait().unwrap()];
+        taken.sort_unstable();
+        assert_eq!(taken, [Signal::SIGUSR1, Signal::SIGTERM]);
+    }
+}
