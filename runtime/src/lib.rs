@@ -3,12 +3,14 @@
 #![deny(unsafe_code)]
 
 pub mod fdlimit;
+pub mod flags;
 pub mod log;
 pub mod net;
 pub mod privileges;
 pub mod resolve;
 pub mod signal;
 pub mod systemd;
+pub mod tape_file;
 
 #[cfg(test)]
 mod scratch;
