@@ -1,0 +1,26 @@
+import contextlib
+
+import pytest
+
+from blastbeat import Server
+
+ONE_HOST = """\
+bind = 127.0.0.1:0
+zmq = tcp://127.0.0.1:0
+ping-freq = 0.5
+[blastbeat:127.0.0.1]
+node = one
+node = two
+"""
+
+
+@pytest.fixture(params=["blastbeat-mio", "blastbeat-smol"])
+def program(request):
+    return request.param
+
+
+@pytest.fixture
+def start(program, tmp_path):
+    """Starts servers; each has to end well when the test is over."""
+    with contextlib.ExitStack() as stack:
+        yield lambda ini=ONE_HOST: stack.enter_context(Server(program, tmp_path, ini))
