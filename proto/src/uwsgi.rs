@@ -127,7 +127,7 @@ impl<'a> Iterator for Pairs<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut rest = match core::mem::replace(&mut self.state, PairsState::Ended) {
-            PairsState::Open(rest) if rest.is_empty() => return None,
+            PairsState::Open([]) => return None,
             PairsState::Open(rest) => rest,
             PairsState::Malformed => return Some(Err(Malformed)),
             PairsState::Ended => return None,

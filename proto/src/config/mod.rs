@@ -1,6 +1,21 @@
 //! What an operator can set, as plain data.
 //!
-//! The values here are checked: the engine takes them as they are.
+//! [`Config::parse`] reads an ini file and names all that is wrong with it; what it returns is checked, and the engine
+//! takes it as it is. A [`Config`]'s `Display` is such a file again.
+
+mod draft;
+mod ini;
+mod keys;
+mod meaning;
+mod parse;
+mod problem;
+mod show;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use meaning::matches_pattern;
+pub use problem::{Mode, Problem};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -179,6 +194,17 @@ pub enum LogLevel {
     /// Only what keeps the server from working.
     Error,
 }
+
+/// Apps that are built into the program.
+pub const BUILT_IN_APPS: &[&str] = &["welcome"];
+
+// The words of keys that take one of a few.
+const REDISPATCH: &[(&str, Redispatch)] =
+    &[("all", Redispatch::All), ("safe", Redispatch::Safe), ("none", Redispatch::None)];
+const ON_OFF: &[(&str, bool)] = &[("on", true), ("off", false)];
+const LOG_FORMATS: &[(&str, bool)] = &[("human", false), ("json", true)];
+const LOG_LEVELS: &[(&str, LogLevel)] =
+    &[("debug", LogLevel::Debug), ("info", LogLevel::Info), ("warn", LogLevel::Warn), ("error", LogLevel::Error)];
 
 impl Default for Config {
     /// Nothing to listen on, nobody to serve, default limits.

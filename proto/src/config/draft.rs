@@ -1,0 +1,421 @@
+//! What the lines of a file gathered, and whether it makes sense as a whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::parse::SECTION;
+use super::problem::Notes;
+use super::{Config, Dial, Host, Listener, Serves};
+use crate::address::{Address, BindAddr};
+
+/// Whom a line is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Whose {
+    /// It stands in the global section.
+    Everybody,
+    /// It stands in the section of this virtual host.
+    Host(usize),
+}
+
+/// A configuration in the making.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) config: Config,
+    /// Virtual hosts, in the order of their sections.
+    pub(super) hosts: Vec<HostDraft>,
+    /// Keys of limits that were given, which others are derived from.
+    pub(super) limits_set: Vec<&'static str>,
+    /// Keys with a line that could not be read: what they should have brought is not missed.
+    pub(super) unread: BTreeSet<String>,
+    /// The global `node-capacity`.
+    pub(super) node_capacity: Option<u32>,
+    /// Where each password stands, whose it is and which node it is for.
+    pub(super) password_lines: Vec<(usize, Whose, String)>,
+    listeners: Vec<ListenerDraft>,
+    /// Places in `listeners`.
+    by_address: BTreeMap<BindAddr, usize>,
+    dials: Vec<DialDraft>,
+    /// Names in lower case, with their host and line.
+    names: BTreeMap<String, (usize, usize)>,
+    aliases: Vec<(usize, usize, String)>,
+}
+
+/// A virtual host in the making.
+pub(super) struct HostDraft {
+    pub(super) host: Host,
+    /// Its first section.
+    line: usize,
+    /// Its first node that is not an app.
+    pub(super) node_line: Option<usize>,
+    /// Whether it has a `node-capacity` of its own.
+    pub(super) capacity_set: bool,
+    /// Its last `bind-ssl`.
+    pub(super) tls_wanted: Option<usize>,
+}
+
+struct ListenerDraft {
+    address: BindAddr,
+    serves: Serves,
+    priority: u32,
+    line: usize,
+    reach: Reach,
+}
+
+struct DialDraft {
+    address: Address,
+    line: usize,
+    reach: Reach,
+}
+
+/// Who is reached by a listener or a dialled endpoint.
+#[derive(Default)]
+struct Reach {
+    /// All virtual hosts that have none of their own.
+    shared: bool,
+    /// And those that named it.
+    hosts: BTreeSet<usize>,
+}
+
+impl Reach {
+    fn of(whose: Whose) -> Self {
+        let mut reach = Self::default();
+        reach.add(whose);
+        reach
+    }
+
+    fn add(&mut self, whose: Whose) {
+        match whose {
+            Whose::Everybody => self.shared = true,
+            Whose::Host(host) => {
+                self.hosts.insert(host);
+            }
+        }
+    }
+
+    /// Whether it would serve both all and some; nodes must know which passwords hold for them.
+    fn mixes_with(&self, whose: Whose) -> bool {
+        match whose {
+            Whose::Everybody => !self.hosts.is_empty(),
+            Whose::Host(_) => self.shared,
+        }
+    }
+}
+
+const MIXED: &str =
+    "stands in [blastbeat] and in a virtual host, so that it is unclear whose nodes it admits; keep one";
+
+impl Draft {
+    /// The virtual host of a section, which comes into being with its first key.
+    pub(super) fn host(&mut self, name: &str, line: usize) -> usize {
+        let same = |draft: &HostDraft| draft.host.name.eq_ignore_ascii_case(name);
+        if let Some(index) = self.hosts.iter().position(same) {
+            return index;
+        }
+        let host = Host::new(name);
+        self.hosts.push(HostDraft { host, line, node_line: None, capacity_set: false, tls_wanted: None });
+        self.hosts.len() - 1
+    }
+
+    /// A further name of a virtual host; clashes are looked for when all names are known.
+    pub(super) fn alias(&mut self, line: usize, host: usize, name: &str) {
+        self.aliases.push((line, host, name.to_owned()));
+    }
+
+    /// Adds a listener, or a further host to one whose address was given before.
+    pub(super) fn listener(
+        &mut self,
+        line: usize,
+        whose: Whose,
+        address: BindAddr,
+        serves: Serves,
+        priority: u32,
+    ) -> Result<(), String> {
+        let known = if is_any_port(&address) { None } else { self.by_address.get(&address) };
+        let Some(&index) = known else {
+            self.by_address.insert(address.clone(), self.listeners.len());
+            self.listeners.push(ListenerDraft { address, serves, priority, line, reach: Reach::of(whose) });
+            return Ok(());
+        };
+        let listener = &mut self.listeners[index];
+        let before = listener.line;
+        match (listener.serves, serves) {
+            (Serves::Http { .. }, Serves::Zmq) | (Serves::Zmq, Serves::Http { .. }) => {
+                return Err(format!("{address} serves something else by line {before}; write another port"));
+            }
+            (Serves::Http { proxy: a }, Serves::Http { proxy: b }) if a != b => {
+                return Err(format!("{address} has other options on line {before}; make them the same"));
+            }
+            (Serves::Http { .. }, Serves::Http { .. }) => {}
+            (Serves::Zmq, Serves::Zmq) => {
+                if listener.reach.mixes_with(whose) {
+                    return Err(MIXED.to_owned());
+                }
+            }
+        }
+        listener.reach.add(whose);
+        Ok(())
+    }
+
+    /// Adds an endpoint to connect to, or a further host to one that was given before.
+    pub(super) fn dial(&mut self, line: usize, whose: Whose, address: Address) -> Result<(), String> {
+        match self.dials.iter_mut().find(|dial| dial.address == address) {
+            None => self.dials.push(DialDraft { address, line, reach: Reach::of(whose) }),
+            Some(dial) if dial.reach.mixes_with(whose) => return Err(format!("{MIXED} (see line {})", dial.line)),
+            Some(dial) => dial.reach.add(whose),
+        }
+        Ok(())
+    }
+
+    /// The configuration, if no problem was noted; otherwise whatever came of it.
+    pub(super) fn check(mut self, notes: &mut Notes<'_>) -> Config {
+        self.drop_hosts_without_tls(notes);
+        self.check_names(notes);
+        self.check_reach(notes);
+        self.check_overlaps(notes);
+        self.check_passwords(notes);
+        self.spread_shared_listeners(notes);
+        self.derive_limits(notes);
+        self.into_config()
+    }
+
+    /// A host that is to be reached by TLS alone must not be shown in clear text instead: where `bind-ssl` is only
+    /// warned of, the host goes.
+    fn drop_hosts_without_tls(&mut self, notes: &mut Notes<'_>) {
+        for index in (0..self.hosts.len()).rev() {
+            let Some(line) = self.hosts[index].tls_wanted else { continue };
+            if self.owners(is_http).contains(&index) {
+                continue;
+            }
+            let name = self.hosts.remove(index).host.name;
+            let message =
+                format!("{name} has no other bind and is left out; clear text would be less than was asked for");
+            notes.warning(line, "bind-ssl", message);
+            let reaches = self.listeners.iter_mut().map(|listener| &mut listener.reach);
+            for reach in reaches.chain(self.dials.iter_mut().map(|dial| &mut dial.reach)) {
+                reach.hosts =
+                    reach.hosts.iter().filter(|host| **host != index).map(|host| closed_up(*host, index)).collect();
+            }
+            self.listeners.retain(|listener| listener.reach.shared || !listener.reach.hosts.is_empty());
+            self.dials.retain(|dial| dial.reach.shared || !dial.reach.hosts.is_empty());
+            self.aliases.retain(|(_, host, _)| *host != index);
+            for (_, host, _) in &mut self.aliases {
+                *host = closed_up(*host, index);
+            }
+            self.password_lines.retain(|(_, whose, _)| *whose != Whose::Host(index));
+            for (_, whose, _) in &mut self.password_lines {
+                if let Whose::Host(host) = whose {
+                    *host = closed_up(*host, index);
+                }
+            }
+        }
+    }
+
+    fn check_names(&mut self, notes: &mut Notes<'_>) {
+        for (index, draft) in self.hosts.iter().enumerate() {
+            self.names.insert(draft.host.name.to_ascii_lowercase(), (index, draft.line));
+        }
+        for (line, host, alias) in core::mem::take(&mut self.aliases) {
+            let before = *self.names.entry(alias.to_ascii_lowercase()).or_insert((host, line));
+            if before == (host, line) {
+                self.hosts[host].host.aliases.push(alias);
+            } else if before.0 != host {
+                let owner = &self.hosts[before.0].host.name;
+                let message = format!("{alias} is a name of [blastbeat:{owner}] already (line {}); keep one", before.1);
+                notes.problem(line, "alias", message);
+            }
+        }
+    }
+
+    /// Each host must have nodes, and ways to be reached by clients and by its nodes.
+    fn check_reach(&self, notes: &mut Notes<'_>) {
+        let shared_http = self.listeners.iter().any(|listener| listener.reach.shared && is_http(listener.serves));
+        let shared_zmq = self.listeners.iter().any(|listener| listener.reach.shared && !is_http(listener.serves))
+            || self.dials.iter().any(|dial| dial.reach.shared);
+        let (own_http, own_zmq) = (self.owners(is_http), self.owners_of_node_ways());
+        let any_http = self.listeners.iter().any(|listener| is_http(listener.serves));
+        let unread = |key: &str| self.unread.contains(key);
+        if !any_http && !unread("bind") {
+            notes.problem(
+                0,
+                "bind",
+                "there is none, so no client could connect; write one, such as bind = 127.0.0.1:8080",
+            );
+        }
+        if self.hosts.is_empty() && !unread(SECTION) {
+            let message =
+                "there is no virtual host, so nothing would be served; write a section [blastbeat:HOST] with a node";
+            notes.problem(0, "", message);
+        }
+        for (index, HostDraft { host, line, node_line, .. }) in self.hosts.iter().enumerate() {
+            let section = format!("[blastbeat:{}]", host.name);
+            if host.nodes.is_empty() && !unread("node") {
+                notes.problem(
+                    *line,
+                    &section,
+                    "has no node that could serve it; write at least one, such as node = web1",
+                );
+            }
+            if any_http && !shared_http && !own_http.contains(&index) && !unread("bind") {
+                notes.problem(*line, &section, "has no bind, and [blastbeat] has none for all; write one");
+            }
+            if let Some(line) = node_line
+                && !shared_zmq
+                && !own_zmq.contains(&index)
+                && !unread("zmq")
+                && !unread("zmq-connect")
+            {
+                let message = "there is no zmq by which nodes of this host could connect; \
+                               write one in [blastbeat], such as zmq = tcp://127.0.0.1:5000";
+                notes.problem(*line, "node", message);
+            }
+        }
+    }
+
+    /// The wildcard address and another one cannot have the same port.
+    fn check_overlaps(&self, notes: &mut Notes<'_>) {
+        let tcp = |listener: &ListenerDraft| match &listener.address {
+            BindAddr::Tcp(address) if address.port() != 0 => Some(*address),
+            BindAddr::Tcp(_) | BindAddr::Unix(_) => None,
+        };
+        for wide in &self.listeners {
+            let Some(every) = tcp(wide).filter(|address| address.ip().is_unspecified()) else { continue };
+            for listener in &self.listeners {
+                let Some(address) = tcp(listener) else { continue };
+                let overlaps = address.is_ipv4() == every.is_ipv4() && address.port() == every.port();
+                if overlaps && address != every {
+                    let (first, second) = (wide.line.min(listener.line), wide.line.max(listener.line));
+                    let key = if listener.line > wide.line { key_of(listener) } else { key_of(wide) };
+                    let message = format!("{every} covers {address} too, see line {first}; write another port");
+                    notes.problem(second, key, message);
+                }
+            }
+        }
+    }
+
+    /// A password that no node can use is a slip of the pen.
+    fn check_passwords(&self, notes: &mut Notes<'_>) {
+        let own_zmq = self.owners_of_node_ways();
+        for (line, whose, node) in &self.password_lines {
+            let is_named = |draft: &HostDraft| draft.host.nodes.iter().any(|name| name.allows_password_of(node));
+            let named = match whose {
+                Whose::Host(_) if self.unread.contains("zmq") => continue,
+                Whose::Host(host) if !own_zmq.contains(host) => {
+                    let message = "has an effect only beside a zmq of this host's own; move it to [blastbeat]";
+                    notes.problem(*line, "node-password", message);
+                    continue;
+                }
+                Whose::Host(host) => is_named(&self.hosts[*host]),
+                Whose::Everybody => {
+                    self.hosts.iter().enumerate().any(|(index, draft)| !own_zmq.contains(&index) && is_named(draft))
+                }
+            };
+            if !named && !self.unread.contains("node") {
+                let message = format!("{node:?} is no node that could use it; write a name as a node key has it");
+                notes.problem(*line, "node-password", message);
+            }
+        }
+    }
+
+    /// An address that all hosts share and some name as well leads to all of these: then every shared listener has to
+    /// list its hosts, since hosts that have none of their own can no longer be told by what they are not listed for.
+    fn spread_shared_listeners(&mut self, notes: &mut Notes<'_>) {
+        let shared = |listener: &&mut ListenerDraft| listener.reach.shared && is_http(listener.serves);
+        if !self.listeners.iter_mut().filter(shared).any(|listener| !listener.reach.hosts.is_empty()) {
+            return;
+        }
+        let owners = self.owners(is_http);
+        let others: Vec<usize> = (0..self.hosts.len()).filter(|host| !owners.contains(host)).collect();
+        for listener in self.listeners.iter_mut().filter(shared) {
+            if is_any_port(&listener.address) {
+                let message = "port 0 cannot be shared while another shared address is also a virtual host's own; \
+                               write a port";
+                notes.problem(listener.line, "bind", message);
+            }
+            listener.reach.hosts.extend(&others);
+        }
+    }
+
+    /// Limits that follow from others unless they were set.
+    fn derive_limits(&mut self, notes: &mut Notes<'_>) {
+        let set = |name: &str| self.limits_set.contains(&name);
+        let limits = &mut self.config.limits;
+        if set("sessions") && !set("connections") {
+            limits.connections = limits.sessions.saturating_mul(2);
+        }
+        for (all_key, all, high_key, high) in [
+            ("writequeue-buffer", limits.write_queue_bytes, "writequeue-high", &mut limits.write_queue_high),
+            ("node-queue-buffer", limits.node_queue_bytes, "node-queue-high", &mut limits.node_queue_high),
+        ] {
+            if *high <= all {
+                continue;
+            }
+            if set(high_key) {
+                notes.problem(0, high_key, format!("is more than {all_key}, which is {all} bytes; write less"));
+            } else {
+                *high = all.div_ceil(2);
+            }
+        }
+    }
+
+    fn into_config(self) -> Config {
+        let mut config = self.config;
+        config.hosts = self.hosts.into_iter().map(|draft| finished(draft, self.node_capacity)).collect();
+        config.listeners = self.listeners.into_iter().map(ListenerDraft::finish).collect();
+        config.dials = self.dials.into_iter().map(DialDraft::finish).collect();
+        // As a file in canonical order would have them: those for all, then host by host.
+        config.listeners.sort_by_key(|listener| listener.hosts.first().copied());
+        config.dials.sort_by_key(|dial| dial.hosts.first().copied());
+        config
+    }
+
+    /// Hosts with listeners of their own of the kind that `is_kind` tells.
+    fn owners(&self, is_kind: fn(Serves) -> bool) -> BTreeSet<usize> {
+        let of_kind = self.listeners.iter().filter(|listener| is_kind(listener.serves));
+        of_kind.flat_map(|listener| &listener.reach.hosts).copied().collect()
+    }
+
+    /// Hosts with ways of their own for their nodes.
+    fn owners_of_node_ways(&self) -> BTreeSet<usize> {
+        let mut owners = self.owners(|serves| !is_http(serves));
+        owners.extend(self.dials.iter().flat_map(|dial| &dial.reach.hosts));
+        owners
+    }
+}
+
+impl ListenerDraft {
+    fn finish(self) -> Listener {
+        let Self { address, serves, priority, reach, .. } = self;
+        Listener { address, serves, hosts: reach.hosts.into_iter().collect(), priority }
+    }
+}
+
+impl DialDraft {
+    fn finish(self) -> Dial {
+        Dial { address: self.address, hosts: self.reach.hosts.into_iter().collect() }
+    }
+}
+
+fn finished(draft: HostDraft, node_capacity: Option<u32>) -> Host {
+    let mut host = draft.host;
+    if !draft.capacity_set {
+        host.node_capacity = node_capacity;
+    }
+    host
+}
+
+/// The place of a host after the one at `removed` has gone.
+fn closed_up(host: usize, removed: usize) -> usize {
+    if host > removed { host - 1 } else { host }
+}
+
+fn is_http(serves: Serves) -> bool {
+    matches!(serves, Serves::Http { .. })
+}
+
+/// Whether the system chooses the port: two such addresses are two listeners.
+fn is_any_port(address: &BindAddr) -> bool {
+    matches!(address, BindAddr::Tcp(address) if address.port() == 0)
+}
+
+fn key_of(listener: &ListenerDraft) -> &'static str {
+    if is_http(listener.serves) { "bind" } else { "zmq" }
+}

@@ -1,0 +1,558 @@
+use std::time::Duration;
+
+use super::*;
+use crate::entropy::{Entropy, SeededEntropy};
+
+/// The example of the original server's documentation, in so far as it is served here.
+const ORIGINAL: &str = "\
+[uwsgi]
+master = true
+[blastbeat]
+bind = 0.0.0.0:8080 17
+bind = fe80::1%2:8085
+zmq = tcp://192.168.173.5:5000
+; do not use more than 2GB of memory
+memory = 2000
+sessions = 100
+writequeue-buffer = 10485760
+ping-freq = 1.5
+stats-freq = 30
+uid = www-data
+gid = 33
+max-hops = 3
+timeout = 60
+max-headers = 32
+
+[blastbeat:localhost:8080]
+node = foobar1
+alias = localhost
+[blastbeat:secure.local]
+node = foobar2
+node = foobar3
+node = foobar2
+bind = 0.0.0.0:8181
+zmq = tcp://127.0.0.1:5001
+sessions = 10
+timeout = 5
+[blastbeat:localhost:8080]
+node = foobar4
+[blastbeat:empty]
+";
+
+fn parsed(text: &str) -> Config {
+    match Config::parse(text.as_bytes(), "test.ini", Mode::Strict) {
+        Ok((config, _)) => config,
+        Err(problems) => panic!("{}", shown(&problems)),
+    }
+}
+
+fn shown(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("{problem}\n")).collect()
+}
+
+/// The problems of a file, as they are printed.
+fn problems(text: &str) -> String {
+    match Config::parse(text.as_bytes(), "test.ini", Mode::Strict) {
+        Ok(_) => panic!("there is no problem in:\n{text}"),
+        Err(problems) => shown(&problems),
+    }
+}
+
+/// A file that is sound but for the given lines, which come first in its sections.
+fn around(global: &str, host: &str) -> String {
+    format!("[blastbeat]\n{global}\nbind = *:80\nzmq = tcp://127.0.0.1:5000\n[blastbeat:a.example]\n{host}\nnode = n\n")
+}
+
+fn assert_problem(text: &str, expected: &str) {
+    assert_eq!(problems(text).trim_end(), expected, "{text}");
+}
+
+fn tcp(address: &str) -> BindAddr {
+    BindAddr::Tcp(address.parse().unwrap())
+}
+
+fn names(config: &Config, hosts: &[usize]) -> Vec<String> {
+    hosts.iter().map(|host| config.hosts[*host].name.clone()).collect()
+}
+
+/// The law of the parsed form: it parses back to the same.
+fn assert_round_trip(config: &Config) {
+    let text = config.to_string();
+    let (again, warnings) = Config::parse(text.as_bytes(), "parsed form", Mode::Strict)
+        .unwrap_or_else(|problems| panic!("{}in\n{text}", shown(&problems)));
+    assert_eq!(&again, config, "{text}");
+    assert_eq!(shown(&warnings), "", "{text}");
+}
+
+#[test]
+fn the_original_files_are_read() {
+    let config = parsed(ORIGINAL);
+    let http = Serves::Http { proxy: false };
+    let expected = [
+        Listener { address: tcp("0.0.0.0:8080"), serves: http, hosts: vec![], priority: 17 },
+        Listener { address: tcp("[fe80::1%2]:8085"), serves: http, hosts: vec![], priority: 1 },
+        Listener { address: tcp("192.168.173.5:5000"), serves: Serves::Zmq, hosts: vec![], priority: 1 },
+        Listener { address: tcp("0.0.0.0:8181"), serves: http, hosts: vec![1], priority: 1 },
+        Listener { address: tcp("127.0.0.1:5001"), serves: Serves::Zmq, hosts: vec![1], priority: 1 },
+    ];
+    assert_eq!(config.listeners, expected);
+    assert_eq!(config.limits.memory_bytes, 2000 << 20);
+    assert_eq!(config.limits.sessions, 100);
+    assert_eq!(config.limits.connections, 200, "twice the sessions, unless it is set");
+    assert_eq!(config.limits.write_queue_bytes, 10_485_760);
+    assert_eq!(config.ping_freq, Duration::from_millis(1500));
+    assert_eq!(config.stats_freq, Duration::from_secs(30));
+    assert_eq!(config.privileges, Privileges { user: Some("www-data".into()), group: Some("33".into()) });
+    assert_eq!((config.limits.hops, config.limits.fields), (3, 32));
+    assert_eq!(config.limits.session_timeout, Duration::from_secs(60));
+
+    let [localhost, secure] = &config.hosts[..] else { panic!("{:?}", config.hosts) };
+    assert_eq!(localhost.name, "localhost:8080");
+    assert_eq!(localhost.aliases, ["localhost"]);
+    assert_eq!(localhost.nodes, ["foobar1", "foobar4"].map(|name| NodeName::Exact(name.into())));
+    assert_eq!(secure.nodes, ["foobar2", "foobar3"].map(|name| NodeName::Exact(name.into())));
+    assert_eq!((secure.sessions, secure.session_timeout), (Some(10), Some(Duration::from_secs(5))));
+    assert_round_trip(&config);
+}
+
+#[test]
+fn a_section_without_keys_makes_no_host_and_a_warning() {
+    let (_, warnings) = Config::parse(ORIGINAL.as_bytes(), "bb.ini", Mode::Strict).unwrap();
+    assert_eq!(shown(&warnings), "bb.ini:32: [blastbeat:empty]: has no keys and is ignored; name at least a node\n");
+}
+
+#[test]
+fn every_key_of_this_version_is_read() {
+    let config = parsed(
+        "[blastbeat]\n\
+         bind = *:80 proxy 3\n\
+         bind = unix:/run/bb.sock\n\
+         zmq = ipc:///run/nodes.sock\n\
+         zmq-connect = tcp://node.example:5000\n\
+         max-body = 2m\nretry-buffer = 64k\nnode-timeout = 0.5\nnode-capacity = 7\nqueue = 5\nqueue-timeout = 1\n\
+         head-timeout = 2\nbody-timeout = 3\nkeep-alive-timeout = 4\ndrain-timeout = 0\nconnections = 50\n\
+         sessions = 10\nmax-message = 1g\nredispatch = all\nhalf-close = on\n\
+         trusted-proxy = 10.0.0.0/8\ntrusted-proxy = ::1\n\
+         error-page = 503 /etc/busy page.html\naccess-log = off\nlog-format = json\nlog-level = warn\n\
+         node-password = web-1 open sesame\n\
+         [blastbeat:*]\n\
+         node = app:welcome\nnode = web-*\nnode = web-1\nredispatch = none\nmax-body = 0\nnode-timeout = 9\n\
+         [blastbeat:b]\nnode = web-1\nnode-capacity = 0\nsessions = 0\ntimeout = 0\n",
+    );
+    assert_eq!(config.listeners[0].serves, Serves::Http { proxy: true });
+    assert_eq!(config.listeners[0].priority, 3);
+    assert_eq!(config.listeners[1].address, BindAddr::Unix("/run/bb.sock".into()));
+    assert_eq!(config.listeners[2].address, BindAddr::Unix("/run/nodes.sock".into()));
+    let address = Address::Tcp { host: "node.example".into(), port: 5000 };
+    assert_eq!(config.dials, [Dial { address, hosts: vec![] }]);
+    let limits = &config.limits;
+    assert_eq!((limits.body_bytes, limits.retry_bytes, limits.queue), (2 << 20, 65_536, 5));
+    assert_eq!((limits.connections, limits.sessions, limits.message_bytes), (50, 10, 1 << 30));
+    let times = [limits.head_timeout, limits.body_timeout, limits.keep_alive_timeout, limits.queue_timeout];
+    assert_eq!(times, [2, 3, 4, 1].map(Duration::from_secs));
+    assert_eq!(limits.node_timeout, Duration::from_millis(500));
+    assert_eq!(config.drain_timeout, Duration::ZERO);
+    assert_eq!((config.redispatch, config.half_close, config.access_log), (Redispatch::All, true, false));
+    assert_eq!(config.log, Log { json: true, level: LogLevel::Warn });
+    assert_eq!(config.trusted_proxies.len(), 2);
+    assert_eq!(config.error_pages[&503].path, PathBuf::from("/etc/busy page.html"));
+    assert_eq!(config.passwords, [Password { node: "web-1".into(), password: "open sesame".into() }]);
+
+    let [star, b] = &config.hosts[..] else { panic!("{:?}", config.hosts) };
+    let nodes = [NodeName::App("welcome".into()), NodeName::Pattern("web-*".into()), NodeName::Exact("web-1".into())];
+    assert_eq!(star.nodes, nodes);
+    assert_eq!((star.redispatch, star.body_bytes), (Some(Redispatch::None), Some(0)));
+    assert_eq!(star.node_timeout, Some(Duration::from_secs(9)));
+    assert_eq!(star.node_capacity, Some(7), "the global capacity is the hosts' default");
+    assert_eq!((b.node_capacity, b.sessions, b.session_timeout), (None, None, None), "0 is as if not written");
+    assert_round_trip(&config);
+}
+
+#[test]
+fn all_problems_come_at_once_in_the_order_of_their_lines() {
+    let text = "[blastbeat]\n\
+                bnid = 127.0.0.1:80\n\
+                sessions = ten\n\
+                alias = x\n\
+                bind-ssl = *:443\n\
+                [blastbeat:a\n\
+                [blastbeat:a b]\n\
+                [blastbeat:a]\n\
+                nodes = x\n\
+                uid = root\n\
+                frobnicate = 1\n";
+    assert_eq!(
+        problems(text),
+        "test.ini:2: bnid: there is no such key; did you mean bind?\n\
+         test.ini:3: sessions: \"ten\" is not a whole number; write digits, such as 10\n\
+         test.ini:4: alias: belongs to a virtual host; move it to a section [blastbeat:HOST]\n\
+         test.ini:5: bind-ssl: this version does not serve it; remove the line, or start with --lenient to ignore it\n\
+         test.ini:6: a section starts here and does not end; write its name in brackets, alone on the line\n\
+         test.ini:7: [blastbeat:a b]: \"a b\" is not a host; write a host name, with a port if it matters, or * for \
+         all other hosts\n\
+         test.ini:8: [blastbeat:a]: has no node that could serve it; write at least one, such as node = web1\n\
+         test.ini:9: nodes: there is no such key; did you mean node?\n\
+         test.ini:10: uid: holds for the whole server; move it to [blastbeat]\n\
+         test.ini:11: frobnicate: there is no such key; remove it, or see the table of keys in the README\n"
+    );
+}
+
+#[test]
+fn bad_values_say_what_would_be_right() {
+    for (line, message) in [
+        ("bind =", "the value is missing; write it behind an equals sign"),
+        ("bind = *:81 fast", "\"fast\" is not an option; write a priority, or proxy"),
+        ("bind = *:81 h2c", "this version does not serve the option h2c; leave it out"),
+        ("bind = *:81 spdy=2,3", "this version does not serve the option spdy=2,3; leave it out"),
+        ("zmq = tcp://*:81 proxy", "\"proxy\" is not an option; write a priority"),
+        ("zmq = *:81", "\"*:81\" is not an endpoint; write tcp://ADDRESS:PORT or ipc://PATH"),
+        ("max-body = lots", "\"lots\" is not a size; write a number, with k, m or g for larger units, such as 64k"),
+        ("connections = 0", "0 is too small; write at least 1"),
+        ("timeout = 0", "0 seconds are no time at all; write more than 0"),
+        ("ping-freq = -1", "\"-1\" is not a time; write seconds, such as 30 or 0.5"),
+        ("redispatch = maybe", "\"maybe\" is not a choice here; write all or safe or none"),
+        ("half-close = yes", "\"yes\" is not a choice here; write on or off"),
+        ("trusted-proxy = home", "\"home\" is not a network; write an address and a length, such as 10.0.0.0/8"),
+        ("error-page = 503", "the file is missing; write the status and the path, such as 503 /etc/busy.html"),
+        ("error-page = 200 /x", "200 is too small; write at least 400"),
+        ("node-password = n", "the password is missing; write the node's name, a space and the password"),
+        ("workers = 4", "this version does not serve it; remove the line, or start with --lenient to ignore it"),
+        ("websocket-ping = 4", "this version does not serve it; remove the line, or start with --lenient to ignore it"),
+    ] {
+        let key = line.split(" =").next().unwrap();
+        assert_problem(&around(line, ""), &format!("test.ini:2: {key}: {message}"));
+    }
+    for (line, message) in [
+        (
+            "alias = a:b",
+            "\"a:b\" is not a host; write a host name, with a port if it matters, or * for all other hosts",
+        ),
+        (
+            "alias = *.example",
+            "\"*.example\" is a pattern, which is not supported; \
+          write a host name, with a port if it matters, or * for all other hosts",
+        ),
+        (
+            "alias = bücher.example",
+            "\"bücher.example\" is not ASCII; write the name as browsers send it, beginning with xn--",
+        ),
+        ("node = app:", "the name of the app is missing; write it behind the colon, such as app:welcome"),
+        ("node = app:welcom", "no app is called \"welcom\"; there is welcome"),
+    ] {
+        let key = line.split(" =").next().unwrap();
+        assert_problem(&around("", line), &format!("test.ini:6: {key}: {message}"));
+    }
+    let long = format!("node = {}", "n".repeat(256));
+    assert_problem(&around("", &long), "test.ini:6: node: a node's name has at most 255 bytes; this one has 256");
+    parsed(&around("workers = 1", &format!("node = {}", "n".repeat(255))));
+}
+
+#[test]
+fn a_message_never_shows_a_password() {
+    let text = around("node-password = nobody secret\nnode-password = n secret\nnode-password = n secret", "");
+    let problems = problems(&text);
+    assert!(!problems.contains("secret"), "{problems}");
+    assert_eq!(problems.lines().count(), 2, "{problems}");
+}
+
+#[test]
+fn control_characters_do_not_reach_the_terminal() {
+    let problems = problems("[blastbeat]\n\x1b[2J = 1\n");
+    assert!(!problems.contains('\x1b'), "{problems:?}");
+}
+
+#[test]
+fn clashes_are_problems_with_their_lines() {
+    assert_problem(
+        &around("bind = 127.0.0.1:5000", ""),
+        "test.ini:4: zmq: 127.0.0.1:5000 serves something else by line 2; write another port",
+    );
+    assert_problem(
+        &around("bind = 127.0.0.1:80", ""),
+        "test.ini:3: bind: 0.0.0.0:80 covers 127.0.0.1:80 too, see line 2; write another port",
+    );
+    assert_problem(
+        &around("bind = *:80 proxy", ""),
+        "test.ini:3: bind: 0.0.0.0:80 has other options on line 2; make them the same",
+    );
+    assert_problem(
+        &around("", "zmq = tcp://127.0.0.1:5000"),
+        "test.ini:6: zmq: stands in [blastbeat] and in a virtual host, so that it is unclear whose nodes it admits; keep one",
+    );
+    let two = around("", "alias = b.example") + "[blastbeat:B.example]\nnode = n\nalias = A.EXAMPLE\n";
+    assert_problem(
+        &two,
+        "test.ini:6: alias: b.example is a name of [blastbeat:B.example] already (line 8); keep one\n\
+         test.ini:10: alias: A.EXAMPLE is a name of [blastbeat:a.example] already (line 5); keep one",
+    );
+    parsed(&around(
+        "bind = [::]:80\nbind = 127.0.0.1:0\nbind = 127.0.0.1:0",
+        "alias = a.example\nalias = c\nalias = C",
+    ));
+}
+
+#[test]
+fn what_could_never_serve_anybody_is_a_problem() {
+    assert_problem(
+        "[blastbeat]\nbind = *:80\n",
+        "test.ini: there is no virtual host, so nothing would be served; write a section [blastbeat:HOST] with a node",
+    );
+    assert_problem(
+        "[blastbeat]\nbind = *:80\n[blastbeat:a]\nalias = b\nnode = x\n",
+        "test.ini:5: node: there is no zmq by which nodes of this host could connect; write one in [blastbeat], \
+         such as zmq = tcp://127.0.0.1:5000",
+    );
+    assert_problem(
+        "[blastbeat:a]\nnode = app:welcome\n",
+        "test.ini: bind: there is none, so no client could connect; write one, such as bind = 127.0.0.1:8080",
+    );
+    parsed("[blastbeat]\nbind = *:80\n[blastbeat:a]\nnode = app:welcome\n");
+    parsed("[blastbeat]\nbind = *:80\n[blastbeat:a]\nnode = x\nzmq-connect = tcp://x:1\n");
+    assert_problem(
+        "[blastbeat:a]\nnode = app:welcome\nbind = *:80\n[blastbeat:b]\nnode = app:welcome\n",
+        "test.ini:4: [blastbeat:b]: has no bind, and [blastbeat] has none for all; write one",
+    );
+    assert_problem(
+        &around("", "node-password = n secret"),
+        "test.ini:6: node-password: has an effect only beside a zmq of this host's own; move it to [blastbeat]",
+    );
+    assert_problem(
+        &around("node-password = m secret", ""),
+        "test.ini:2: node-password: \"m\" is no node that could use it; write a name as a node key has it",
+    );
+    assert_problem(
+        &around("writequeue-buffer = 1m\nwritequeue-high = 2m", ""),
+        "test.ini: writequeue-high: is more than writequeue-buffer, which is 1048576 bytes; write less",
+    );
+    assert_eq!(parsed(&around("writequeue-buffer = 1001", "")).limits.write_queue_high, 501);
+}
+
+#[test]
+fn a_host_with_listeners_of_its_own_is_reached_by_no_shared_one() {
+    let config = parsed(
+        "[blastbeat]\nbind = *:80\nbind = *:81\nzmq = tcp://127.0.0.1:5000\n\
+         [blastbeat:a]\nnode = a\nbind = *:82\n\
+         [blastbeat:b]\nnode = b\nzmq = tcp://127.0.0.1:5001\n\
+         [blastbeat:c]\nnode = c\nbind = *:82\nzmq-connect = ipc:///c.sock\n\
+         [blastbeat:d]\nnode = d\nzmq = tcp://127.0.0.1:5001\n",
+    );
+    let reached: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|listener| format!("{} {}", listener.endpoint(), names(&config, &config.reached_by(listener)).join(" ")))
+        .collect();
+    assert_eq!(
+        reached,
+        ["0.0.0.0:80 b d", "0.0.0.0:81 b d", "tcp://127.0.0.1:5000 a", "0.0.0.0:82 a c", "tcp://127.0.0.1:5001 b d",]
+    );
+    assert_eq!(names(&config, &config.carried_by(&config.dials[0])), ["c"]);
+    assert_round_trip(&config);
+}
+
+#[test]
+fn an_address_that_is_shared_and_a_hosts_own_leads_to_both() {
+    let config = parsed(
+        "[blastbeat]\nbind = *:80\nbind = *:81\nzmq = tcp://127.0.0.1:5000\n\
+         [blastbeat:a]\nnode = a\nbind = *:80\n\
+         [blastbeat:b]\nnode = b\n",
+    );
+    let reached: Vec<_> =
+        config.listeners.iter().map(|listener| names(&config, &config.reached_by(listener))).collect();
+    assert_eq!(config.listeners[0].serves, Serves::Zmq);
+    assert_eq!(reached[1..], [vec!["a", "b"], vec!["b"]]);
+    assert_round_trip(&config);
+}
+
+#[test]
+fn lenient_reading_warns_of_what_it_leaves_out() {
+    let text = around("frobnicate = 1\nbind = *:81 h2c", "cache = 17\nnode = app:nosuch")
+        + "[blastbeat:tls]\nnode = n\nalias = t\nbind-ssl = *:443\ncertificate = c.pem\n\
+           [blastbeat:both]\nnode = m\nbind = *:82\nbind-ssl = *:443\n";
+    let (config, warnings) = Config::parse(text.as_bytes(), "test.ini", Mode::Lenient).unwrap();
+    let lines: Vec<_> = warnings.iter().map(|warning| (warning.line, warning.key.as_str())).collect();
+    let expected = [
+        (2, "frobnicate"),
+        (3, "bind"),
+        (7, "cache"),
+        (8, "node"),
+        (13, "bind-ssl"),
+        (13, "bind-ssl"),
+        (14, "certificate"),
+        (18, "bind-ssl"),
+    ];
+    assert_eq!(lines, expected);
+    let hosts: Vec<_> = config.hosts.iter().map(|host| host.name.as_str()).collect();
+    assert_eq!(hosts, ["a.example", "both"], "a host that wants TLS alone is not shown in clear text");
+    assert_eq!(config.listeners.last().unwrap().hosts, [1], "and the others' places close up");
+}
+
+#[test]
+fn likely_slips_are_warned_of() {
+    let text = format!("stray = 1\n{}", around("sessions = 5\nsessions = 6", ""));
+    let (config, warnings) = Config::parse(text.as_bytes(), "test.ini", Mode::Strict).unwrap();
+    assert_eq!(
+        shown(&warnings),
+        "test.ini:1: stray: stands before any section and is ignored; put it into [blastbeat]\n\
+         test.ini:4: sessions: is given again and replaces the value of line 3; keep one of them\n"
+    );
+    assert_eq!(config.limits.sessions, 6);
+}
+
+#[test]
+fn open_endpoints_without_passwords_are_warned_of() {
+    let warned = |global: &str, host: &str| {
+        parsed(&format!("[blastbeat]\nbind = *:80\n{global}\n[blastbeat:a]\nnode = n\n{host}\n")).warnings().len()
+    };
+    assert_eq!(warned("zmq = tcp://127.0.0.1:5000", ""), 0);
+    assert_eq!(warned("zmq = tcp://[::1]:5000", ""), 0);
+    assert_eq!(warned("zmq = ipc:///run/n", ""), 0);
+    assert_eq!(warned("zmq = tcp://*:5000", ""), 1);
+    assert_eq!(warned("zmq = tcp://[::]:5000", ""), 1);
+    assert_eq!(warned("zmq = tcp://*:5000\nnode-password = n secret", ""), 0);
+    assert_eq!(warned("", "zmq = tcp://*:5000\nnode-password = n secret"), 0);
+    assert_eq!(warned("", "zmq = tcp://*:5000"), 1);
+    let config = parsed(&around("zmq = tcp://*:5001", ""));
+    assert_eq!(
+        config.warnings(),
+        ["zmq = tcp://0.0.0.0:5001 is open to other machines and asks for no password: whoever knows the name of a \
+          node can take its requests; add node-password = NAME PASSWORD, or listen on 127.0.0.1 or ipc://"]
+    );
+}
+
+#[test]
+fn a_node_that_is_locked_out_is_warned_of() {
+    let text = around("node-password = n secret", "node = m\nnode = web-*\nnode = app:welcome");
+    assert_eq!(
+        parsed(&text).warnings(),
+        ["m", "web-*"].map(|node| format!(
+            "node = {node} has no password while others have, so it cannot connect; add node-password = {node} PASSWORD"
+        ))
+    );
+    assert!(parsed(&around("node-password = * secret", "node = m")).warnings().is_empty());
+}
+
+#[test]
+fn a_redacted_configuration_keeps_no_password() {
+    let text =
+        around("node-password = n open sesame", "") + "[blastbeat:b]\nnode = x\nzmq = ipc:///b\nnode-password = x s3\n";
+    let config = parsed(&text);
+    let redacted = config.redacted();
+    assert_eq!(redacted.passwords[0].password, "***********");
+    assert_eq!(redacted.hosts[1].passwords[0].password, "**");
+    assert!(!redacted.to_string().contains("sesame") && !redacted.to_string().contains("s3"));
+    assert_round_trip(&redacted);
+}
+
+#[test]
+fn the_built_in_configuration_is_sound() {
+    let config = Config::builtin();
+    assert_round_trip(&config);
+    assert!(config.warnings().is_empty());
+    assert_eq!(config.hosts[0].name, "*");
+}
+
+#[test]
+fn files_are_filled_in_from_outside() {
+    let mut config = parsed(&around("error-page = 404 /a\nerror-page = 503 /b", ""));
+    for (status, page) in config.files_mut() {
+        page.body = format!("{status} from {}", page.path.display()).into();
+    }
+    assert_eq!(config.error_pages[&404].body, "404 from /a");
+    assert_eq!(config.error_pages[&503].body, "503 from /b");
+}
+
+/// Every field, so that one without a key does not compile, or does not come back.
+#[test]
+fn every_limit_has_a_key() {
+    let time = |n| Duration::new(n, 5_000_000);
+    let limits = Limits {
+        head_bytes: 1001,
+        target_bytes: 1002,
+        fields: 1003,
+        chunk_line_bytes: 1004,
+        trailer_bytes: 1005,
+        body_bytes: 1 << 48,
+        pipeline_bytes: 1007,
+        head_timeout: time(1),
+        body_timeout: time(2),
+        keep_alive_timeout: time(3),
+        drain_bytes: 1008,
+        drain_timeout: time(4),
+        connections: 1009,
+        write_queue_bytes: 9010,
+        write_queue_high: 1011,
+        write_stall: time(5),
+        memory_bytes: 123_456_789,
+        sessions: 1012,
+        session_timeout: time(6),
+        node_timeout: time(7),
+        hops: 1013,
+        retry_bytes: 1014,
+        queue: 1015,
+        queue_timeout: time(8),
+        credit_bytes: 1016,
+        message_bytes: 1017,
+        frames: 1018,
+        handshake_timeout: time(9),
+        heartbeat: time(10),
+        node_queue_high: 1019,
+        node_queue_bytes: 9020,
+        node_links: 1021,
+    };
+    assert_round_trip(&Config { limits, ..Config::builtin() });
+}
+
+#[test]
+fn whatever_is_read_is_written_and_read_back_the_same() {
+    let lines = [
+        "[blastbeat]",
+        "[blastbeat:a]",
+        "[blastbeat:b.example:81]",
+        "[blastbeat:*]",
+        "[other]",
+        "bind = *:80",
+        "bind = *:81 proxy 4",
+        "bind = 127.0.0.1:0",
+        "bind = unix:/x",
+        "zmq = tcp://127.0.0.1:5000",
+        "zmq = tcp://127.0.0.1:*",
+        "zmq = ipc:///y",
+        "zmq-connect = tcp://[::1]:9",
+        "zmq-connect = tcp://n:9",
+        "node = n",
+        "node = web-*",
+        "node = app:welcome",
+        "alias = c",
+        "alias = d:1",
+        "node-password = n a b",
+        "node-password = web-3 x",
+        "sessions = 3",
+        "timeout = 1.25",
+        "max-body = 3k",
+        "node-timeout = 2",
+        "node-capacity = 4",
+        "redispatch = all",
+        "memory = 3",
+        "connections = 9",
+        "writequeue-buffer = 77",
+        "trusted-proxy = 10.0.0.0/8",
+        "error-page = 404 /p q",
+        "uid = u",
+        "log-level = debug",
+        "stats-freq = 0",
+    ];
+    let mut entropy = SeededEntropy::from_number(1);
+    let mut read = 0;
+    for _ in 0..2_000 {
+        let mut text = "[blastbeat]\nbind = *:80\nzmq = ipc:///z\n[blastbeat:a]\nnode = n\n".to_owned();
+        for _ in 0..entropy.below(14) {
+            text += lines[entropy.below(lines.len() as u64) as usize];
+            text += "\n";
+        }
+        if let Ok((config, _)) = Config::parse(text.as_bytes(), "test.ini", Mode::Strict) {
+            assert_round_trip(&config);
+            read += 1;
+        }
+    }
+    assert!(read > 100, "only {read} of them were sound");
+}
