@@ -8,6 +8,7 @@
 use alloc::sync::Arc;
 
 use bytes::Bytes;
+use core::time::Duration;
 
 use super::command::{self, Command, Context};
 use super::frame::{self, Assembly, Header, Message, Scan};
@@ -275,6 +276,13 @@ impl Connection {
     /// The minor version of the peer's ZMTP 3, once its greeting is in.
     pub fn peer_version(&self) -> Option<u8> {
         self.minor
+    }
+
+    /// Sends a PING now, if the peer knows them (ZMTP 3.1): its answer shows in [`last_heard`](Self::last_heard).
+    pub fn ping(&mut self) {
+        if self.is_up() && self.minor.is_some_and(|minor| minor >= 1) {
+            command::send_ping(Duration::ZERO, &mut self.outbound);
+        }
     }
 
     /// When the peer was last heard.

@@ -33,6 +33,7 @@ mod frame;
 mod greeting;
 mod liveness;
 mod mechanism;
+mod scrub;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +44,7 @@ use bytes::Bytes;
 
 pub use connection::Connection;
 pub use frame::{Frames, Message};
+pub use scrub::Scrubber;
 
 use crate::limits::Limits;
 
