@@ -191,9 +191,9 @@ impl Report {
             | Self::NodeAvailable { .. }
             | Self::Access(_)
             | Self::Stats(_)
+            | Self::ClientRefused { .. }
             | Self::Draining { .. }
             | Self::Stopped => Level::Info,
-            Self::ClientRefused { .. } => Level::Debug,
             Self::NodeSilent { .. }
             | Self::NodeLost { .. }
             | Self::NodeRefused { .. }

@@ -18,6 +18,10 @@ pub struct Stats {
     pub messages_out: u64,
     /// Messages from nodes and apps.
     pub messages_in: u64,
+    /// Requests handed to a node or an app, each time counted.
+    pub handed_over: u64,
+    /// Requests that went to another node because theirs was lost.
+    pub redispatched: u64,
     causes: [u64; Cause::ALL.len()],
 }
 
@@ -30,6 +34,8 @@ impl Default for Stats {
             bytes_out: 0,
             messages_out: 0,
             messages_in: 0,
+            handed_over: 0,
+            redispatched: 0,
             causes: [0; Cause::ALL.len()],
         }
     }
@@ -81,6 +87,8 @@ impl Snapshot {
             ("bytes-out", stats.bytes_out),
             ("messages-in", stats.messages_in),
             ("messages-out", stats.messages_out),
+            ("handed-over", stats.handed_over),
+            ("redispatched", stats.redispatched),
         ] {
             each(name, Value::Number(value));
         }

@@ -179,3 +179,10 @@ impl Connection {
         false
     }
 }
+
+impl Connection {
+    /// Bytes waiting to be written.
+    pub fn queued(&self) -> usize {
+        self.outbound.len()
+    }
+}

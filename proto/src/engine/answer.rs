@@ -1,0 +1,309 @@
+//! Answers: from a node's or an app's message to bytes for the client.
+
+use bytes::Bytes;
+
+use super::Engine;
+use super::app::{AppInput, Replies, Reply};
+use super::contract::Shut;
+use super::session::{Answer, Found};
+use crate::error::Cause;
+use crate::http::{Event, Framing, Response};
+use crate::http1::{ChunkDecoder, Piece, Progress, SendError};
+use crate::message::{Kind, Sid};
+use crate::time::Instant;
+use crate::{uwsgi, zmtp};
+
+impl Engine {
+    /// A message of a node.
+    pub(super) fn on_node_message(&mut self, node: usize, message: zmtp::Message, now: Instant) {
+        self.stats.messages_in += 1;
+        let mut frames = message.frames();
+        let (Some(sid), Some(name), 3) = (frames.next(), frames.next(), message.frame_count()) else {
+            return self.drop_message(node, Cause::PartsWrong, message.frame_count().to_string().as_bytes());
+        };
+        let kind = match Kind::from_frame(name) {
+            Some(Kind::Ping | Kind::Spawn | Kind::Error | Kind::Credit) | None => {
+                return self.on_unknown(node, sid, name);
+            }
+            Some(kind) => kind,
+        };
+        if kind == Kind::Pong {
+            return self.on_pong(node, message.frames().nth(2).unwrap_or_default(), now);
+        }
+        let slot = match Sid::from_frame(sid).map_or(Found::Unknown, |sid| self.sessions.find(sid)) {
+            Found::Here(slot) if self.sessions.at(slot).and_then(|s| s.node()) == Some(node) => slot,
+            Found::Here(_) => {
+                self.complain(node, sid, name, Cause::SessionForeign);
+                return self.drop_message(node, Cause::SessionForeign, name);
+            }
+            // Nothing is wrong with it: it crossed our `end`.
+            Found::Ended => {
+                self.stats.count(Cause::SessionStale);
+                return self.on_alive(node, now);
+            }
+            Found::Unknown => {
+                self.complain(node, sid, name, Cause::SessionUnknown);
+                return self.drop_message(node, Cause::SessionUnknown, name);
+            }
+        };
+        self.on_alive(node, now);
+        let body = message.into_last();
+        if self.spend(slot, kind, body.len()) {
+            self.obey(slot, kind, body, now);
+        } else {
+            self.fail(slot, Cause::CreditExceeded, now);
+        }
+    }
+
+    fn on_unknown(&mut self, node: usize, sid: &[u8], name: &[u8]) {
+        let known = name.rsplit(|byte| *byte == b':').next().and_then(Kind::from_frame);
+        let cause = match known {
+            Some(_) if name.contains(&b':') => Cause::RouteUnsupported,
+            Some(_) | None => Cause::TypeUnknown,
+        };
+        self.complain(node, sid, name, cause);
+        self.drop_message(node, cause, name);
+    }
+
+    /// Books a message of a node with flow control; false if it had no credit for it.
+    fn spend(&mut self, slot: usize, kind: Kind, len: usize) -> bool {
+        let Some(session) = self.sessions.at_mut(slot) else { return true };
+        let counts = matches!(kind, Kind::Headers | Kind::Uwsgi | Kind::Body | Kind::Chunk);
+        if !session.capabilities.credit || !counts {
+            return true;
+        }
+        // A head goes out whole as long as any credit is left.
+        let head = session.credit.used < session.credit.granted && matches!(kind, Kind::Headers | Kind::Uwsgi);
+        session.credit.used += len as u64;
+        head || session.credit.used <= session.credit.granted
+    }
+
+    /// Obeys a message for a session.
+    fn obey(&mut self, slot: usize, kind: Kind, body: Bytes, now: Instant) {
+        match kind {
+            Kind::Headers => self.on_head(slot, body, now),
+            Kind::Uwsgi => match uwsgi::decode_response(&body, &self.config.limits) {
+                Ok(response) => self.on_response(slot, response, now),
+                Err(cause) => self.fail(slot, cause, now),
+            },
+            Kind::Body => self.on_body(slot, body, now),
+            Kind::Chunk => self.on_chunk(slot, body, now),
+            Kind::End => self.on_end(slot, now),
+            Kind::Retry => self.on_retry(slot, now),
+            Kind::Ping | Kind::Pong | Kind::Spawn | Kind::Error | Kind::Credit => {
+                debug_assert!(false, "{kind} is no message for a session");
+            }
+        }
+    }
+
+    /// Raw heads: any number of 1xx, then one that is final; what follows it is body.
+    fn on_head(&mut self, slot: usize, mut text: Bytes, now: Instant) {
+        loop {
+            let (response, rest) = match Response::parse(text, &self.config.limits) {
+                Ok(parsed) => parsed,
+                Err(cause) => return self.fail(slot, cause, now),
+            };
+            let interim = response.is_interim();
+            self.on_response(slot, response, now);
+            if rest.is_empty() || self.sessions.at(slot).is_none() {
+                return;
+            }
+            if !interim {
+                return self.on_body(slot, rest, now);
+            }
+            text = rest;
+        }
+    }
+
+    fn on_response(&mut self, slot: usize, response: Response, now: Instant) {
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        if session.is_answered() || response.status == 101 {
+            return self.fail(slot, Cause::ResponseOutOfOrder, now);
+        }
+        if response.is_interim() {
+            // 100 is the server's own business (RFC 9110, 10.1.1).
+            if response.status != 100 {
+                self.deliver(slot, Event::Response(response), now);
+            }
+            return;
+        }
+        session.status = response.status;
+        session.answered = now;
+        session.deadline = None;
+        session.answer = match response.framing {
+            Framing::Chunked => Answer::Chunked,
+            framing @ (Framing::Length(_) | Framing::Unframed) => Answer::Begun { framing },
+        };
+        self.deliver(slot, Event::Response(response), now);
+    }
+
+    fn on_body(&mut self, slot: usize, body: Bytes, now: Instant) {
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        match &mut session.answer {
+            Answer::None if body.starts_with(b"HTTP/") => self.on_head(slot, body, now),
+            Answer::None => self.fail(slot, Cause::ResponseOutOfOrder, now),
+            Answer::Begun { .. } if body.is_empty() => {}
+            Answer::Begun { .. } => self.deliver(slot, Event::Body(body), now),
+            Answer::Chunked if body.is_empty() => {}
+            Answer::Chunked => {
+                session.answer = Answer::Framed(ChunkDecoder::new(&self.config.limits));
+                self.on_framed(slot, body, now);
+            }
+            Answer::Framed(_) => self.on_framed(slot, body, now),
+        }
+    }
+
+    /// Bytes that the node has framed as chunks itself.
+    fn on_framed(&mut self, slot: usize, mut bytes: Bytes, now: Instant) {
+        while !bytes.is_empty() {
+            let Some(session) = self.sessions.at_mut(slot) else { return };
+            let Answer::Framed(decoder) = &mut session.answer else { return };
+            match decoder.decode(&bytes) {
+                Err(_) => return self.fail(slot, Cause::ResponseMalformed, now),
+                Ok(decoded) => {
+                    let mut rest = bytes.split_off(decoded.used);
+                    core::mem::swap(&mut rest, &mut bytes);
+                    let (taken, mut done) = (rest, false);
+                    match decoded.piece {
+                        Some(Piece::Data(range)) => self.deliver(slot, Event::Body(taken.slice(range)), now),
+                        Some(Piece::End) => done = true,
+                        None if decoded.used == 0 => return,
+                        None => {}
+                    }
+                    if done {
+                        // What follows the last chunk belongs to nothing; the session is over when this returns.
+                        if !bytes.is_empty() {
+                            self.stats.count(Cause::ResponseTooLong);
+                        }
+                        return self.deliver(slot, Event::End, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_chunk(&mut self, slot: usize, body: Bytes, now: Instant) {
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        match session.answer {
+            Answer::None => return self.fail(slot, Cause::ResponseOutOfOrder, now),
+            Answer::Begun { framing: Framing::Length(_) } | Answer::Framed(_) => {
+                let (sid, node) = (session.sid, session.node());
+                if let Some(node) = node {
+                    self.complain(node, &sid.0, b"chunk", Cause::ResponseOutOfOrder);
+                    self.drop_message(node, Cause::ResponseOutOfOrder, b"chunk");
+                }
+                return;
+            }
+            Answer::Begun { framing: Framing::Unframed | Framing::Chunked } => {}
+            Answer::Chunked => session.answer = Answer::Begun { framing: Framing::Chunked },
+        }
+        let event = if body.is_empty() { Event::End } else { Event::Body(body) };
+        self.deliver(slot, event, now);
+    }
+
+    fn on_end(&mut self, slot: usize, now: Instant) {
+        let Some(session) = self.sessions.at(slot) else { return };
+        match session.answer {
+            // Without framing `end` is the end; under a length the machine knows whether bytes are missing.
+            Answer::Begun { framing: Framing::Unframed | Framing::Length(_) } => self.deliver(slot, Event::End, now),
+            Answer::Begun { framing: Framing::Chunked } | Answer::None | Answer::Chunked | Answer::Framed(_) => {
+                self.fail(slot, Cause::NodeEnded, now);
+            }
+        }
+    }
+
+    fn on_retry(&mut self, slot: usize, now: Instant) {
+        let Some(session) = self.sessions.at(slot) else { return };
+        if !session.is_answered() {
+            return self.retry(slot, now);
+        }
+        if let (sid, Some(node)) = (session.sid, session.node()) {
+            self.complain(node, &sid.0, b"retry", Cause::ResponseOutOfOrder);
+            self.drop_message(node, Cause::ResponseOutOfOrder, b"retry");
+        }
+    }
+
+    /// Hands a piece of the response to the client's connection.
+    fn deliver(&mut self, slot: usize, event: Event, now: Instant) {
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        if let Event::Body(bytes) = &event {
+            session.bytes_out += bytes.len() as u64;
+        }
+        session.moved = now;
+        let link = session.link;
+        let Some(http) = self.links.at_mut(link).and_then(|link| link.http()) else { return };
+        let sent = http.conn.send(event, now);
+        let queued = http.conn.queued();
+        self.touch(link);
+        match sent {
+            Ok(Progress::Complete) => self.finish(slot, Cause::Complete, now),
+            Ok(Progress::Open) if queued > self.config.limits.write_queue_bytes => {
+                self.close_link(link, Cause::SlowClient, Shut::Abort, now);
+            }
+            Ok(Progress::Open) => {}
+            Err(SendError::TooLong) => self.fail(slot, Cause::ResponseTooLong, now),
+            Err(SendError::TooShort) => self.fail(slot, Cause::NodeEnded, now),
+            Err(SendError::OutOfOrder | SendError::Unsupported) => self.fail(slot, Cause::ResponseOutOfOrder, now),
+        }
+    }
+
+    /// Calls an app with one input; its replies are obeyed before the engine's call returns.
+    pub(super) fn call_app(&mut self, app: usize, input: AppInput<'_>, now: Instant) {
+        let Some(mut called) = self.apps[app].app.take() else { return };
+        called.handle(input, &mut self.replies, now);
+        self.stats.messages_out += 1;
+        self.apps[app].app = Some(called);
+    }
+
+    /// Obeys what apps have replied.
+    pub(super) fn obey_replies(&mut self, now: Instant) {
+        while !self.replies.list.is_empty() {
+            let mut list = core::mem::take(&mut self.replies.list);
+            for (sid, reply) in list.drain(..) {
+                self.stats.messages_in += 1;
+                let Found::Here(slot) = self.sessions.find(sid) else {
+                    self.stats.count(Cause::SessionStale);
+                    continue;
+                };
+                if self.sessions.at(slot).is_none_or(|session| session.node().is_some()) {
+                    self.stats.count(Cause::SessionForeign);
+                    continue;
+                }
+                self.obey_reply(slot, reply, now);
+            }
+            // Keeps the list's memory for the next call, unless an app replied in the meantime.
+            if self.replies.list.is_empty() {
+                self.replies = Replies { list };
+            }
+        }
+    }
+
+    fn obey_reply(&mut self, slot: usize, reply: Reply, now: Instant) {
+        match reply {
+            Reply::Head(response) => self.on_response(slot, response, now),
+            Reply::Body(bytes) => self.on_chunkless_body(slot, bytes, now),
+            Reply::End => self.on_app_end(slot, now),
+            Reply::Retry => self.on_retry(slot, now),
+            Reply::Room => {
+                if let Some(session) = self.sessions.at_mut(slot) {
+                    session.crowded = true;
+                }
+                self.on_client_room(slot, now);
+            }
+        }
+    }
+
+    /// An app's payload: never framed, also under a head that announces chunks.
+    fn on_chunkless_body(&mut self, slot: usize, bytes: Bytes, now: Instant) {
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        match session.answer {
+            Answer::None => self.fail(slot, Cause::ResponseOutOfOrder, now),
+            Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_) => self.deliver(slot, Event::Body(bytes), now),
+        }
+    }
+
+    fn on_app_end(&mut self, slot: usize, now: Instant) {
+        let Some(session) = self.sessions.at(slot) else { return };
+        if session.is_answered() { self.deliver(slot, Event::End, now) } else { self.fail(slot, Cause::NodeEnded, now) }
+    }
+}

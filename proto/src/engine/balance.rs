@@ -1,0 +1,321 @@
+//! Who answers a session: the choice of a node, the queue for nodes that are full, and second chances.
+
+use super::Engine;
+use super::link::Link;
+use super::report::Access;
+use super::session::{Server, Session};
+use crate::config::Redispatch;
+use crate::error::Cause;
+use crate::message::Kind;
+use crate::time::Instant;
+use crate::uwsgi;
+
+/// Where a session can go.
+pub(super) enum Choice {
+    To(Server),
+    /// Nodes that could take it are full.
+    Wait,
+    Nobody(Cause),
+}
+
+impl Engine {
+    /// Least sessions first, then the order of the file; the connection's last node before all others, apps after
+    /// all nodes.
+    fn choose(&self, session: &Session, last: Option<usize>) -> Choice {
+        let host = &self.hosts.list[session.host];
+        let (mut best, mut full, mut stalled) = (None, false, false);
+        for &place in &host.nodes {
+            let node = &self.nodes.list[place];
+            if !node.available || !node.hosts.contains(&session.host) {
+                continue;
+            }
+            if session.refused.contains(&Server::Node(place)) {
+                continue;
+            }
+            if self.node_queue(place) >= self.config.limits.node_queue_bytes {
+                stalled = true;
+                continue;
+            }
+            let capacity = node.capabilities.capacity.into_iter().chain(host.node_capacity).min();
+            if capacity.is_some_and(|capacity| node.load >= capacity as usize) {
+                full = true;
+                continue;
+            }
+            if last == Some(place) {
+                return Choice::To(Server::Node(place));
+            }
+            if best.is_none_or(|(load, _)| node.load < load) {
+                best = Some((node.load, place));
+            }
+        }
+        match (best, host.app(&session.refused)) {
+            (Some((_, node)), _) => Choice::To(Server::Node(node)),
+            (None, _) if full => Choice::Wait,
+            (None, Some(app)) if !stalled => Choice::To(Server::App(app)),
+            (None, _) if stalled => Choice::Nobody(Cause::NodeStalled),
+            (None, _) => Choice::Nobody(Cause::NodeMissing),
+        }
+    }
+
+    /// Finds somebody for a session that has nobody.
+    pub(super) fn assign(&mut self, slot: usize, now: Instant) {
+        let Some(session) = self.sessions.at(slot) else { return };
+        let last = self.links.at(session.link).and_then(Link::last_node);
+        let host = session.host;
+        match self.choose(session, last) {
+            Choice::To(server) => self.hand_over(slot, server, now),
+            Choice::Nobody(cause) => self.fail(slot, cause, now),
+            Choice::Wait if self.hosts.list[host].waiting.len() >= self.config.limits.queue => {
+                self.fail(slot, Cause::QueueFull, now);
+            }
+            Choice::Wait => {
+                self.hosts.list[host].waiting.push_back(slot);
+                let deadline = now + self.config.limits.queue_timeout;
+                if let Some(session) = self.sessions.at_mut(slot) {
+                    session.deadline = Some(deadline);
+                }
+                self.arm_session(slot);
+            }
+        }
+    }
+
+    /// Lets the oldest waiting sessions of a host in, as far as there is room.
+    pub(super) fn pump(&mut self, host: usize, now: Instant) {
+        while let Some(&slot) = self.hosts.list[host].waiting.front() {
+            let Some(session) = self.sessions.at(slot) else {
+                self.hosts.list[host].waiting.pop_front();
+                continue;
+            };
+            match self.choose(session, None) {
+                Choice::Wait => return,
+                Choice::To(server) => {
+                    self.hosts.list[host].waiting.pop_front();
+                    self.hand_over(slot, server, now);
+                }
+                Choice::Nobody(cause) => {
+                    self.hosts.list[host].waiting.pop_front();
+                    self.fail(slot, cause, now);
+                }
+            }
+        }
+    }
+
+    /// Gives a session, with all of its body that has come, to a node or an app.
+    fn hand_over(&mut self, slot: usize, server: Server, now: Instant) {
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        session.server = Some(server);
+        session.handed_over = now;
+        session.deadline = None;
+        let link = session.link;
+        self.resume(link, now);
+        match server {
+            Server::Node(node) => self.hand_to_node(slot, node, now),
+            Server::App(app) => self.hand_to_app(slot, app, now),
+        }
+    }
+
+    fn hand_to_node(&mut self, slot: usize, node: usize, now: Instant) {
+        self.nodes.list[node].load += 1;
+        let capabilities = self.nodes.list[node].capabilities;
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        session.capabilities = capabilities;
+        session.credit = Default::default();
+        let host = &self.hosts.list[session.host];
+        let context = uwsgi::Context {
+            section: &host.name,
+            port: session.port,
+            remote: session.client,
+            request_id: session.request_id,
+            https: session.https,
+            redispatched: session.redispatched,
+        };
+        let mut packet = core::mem::take(&mut self.scratch);
+        packet.clear();
+        let encoded = uwsgi::encode_request(&mut packet, &session.request, &context);
+        let sid = session.sid;
+        let kept = session.kept.pieces.clone();
+        let uploaded = session.uploaded;
+        if encoded.is_ok() {
+            self.tell(node, Some(sid), Kind::Uwsgi, &packet);
+        }
+        self.scratch = packet;
+        if let Err(cause) = encoded {
+            // The node was not told of it: it is none of its sessions.
+            self.nodes.list[node].load -= 1;
+            if let Some(session) = self.sessions.at_mut(slot) {
+                session.server = None;
+            }
+            return self.fail(slot, cause, now);
+        }
+        self.stats.handed_over += 1;
+        if capabilities.credit {
+            self.grant(slot);
+        }
+        for piece in kept {
+            self.tell_bytes(node, sid, Kind::Body, piece);
+        }
+        if uploaded {
+            self.upload_complete(slot, now);
+        }
+        self.welcome_upload(slot, now);
+    }
+
+    fn hand_to_app(&mut self, slot: usize, app: usize, now: Instant) {
+        self.apps[app].load += 1;
+        self.stats.handed_over += 1;
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        session.capabilities = Default::default();
+        let (sid, kept, uploaded) = (session.sid, session.kept.pieces.clone(), session.uploaded);
+        if let Some(mut called) = self.apps[app].app.take() {
+            let input = super::app::AppInput::Request { sid, request: &session.request, client: session.client };
+            called.handle(input, &mut self.replies, now);
+            self.stats.messages_out += 1;
+            self.apps[app].app = Some(called);
+        }
+        for bytes in kept {
+            self.call_app(app, super::app::AppInput::Body { sid, bytes }, now);
+        }
+        if uploaded {
+            self.upload_complete(slot, now);
+        }
+        self.welcome_upload(slot, now);
+    }
+
+    /// Tells a client that waits for it to send its body (RFC 9110, 10.1.1).
+    fn welcome_upload(&mut self, slot: usize, now: Instant) {
+        let Some(session) = self.sessions.at(slot) else { return };
+        if session.uploaded || !session.request.expect_continue {
+            return;
+        }
+        let link = session.link;
+        if let Some(http) = self.links.at_mut(link).and_then(|link| link.http()) {
+            http.conn.send_continue(now);
+        }
+        self.touch(link);
+    }
+
+    /// The node passed a request on.
+    pub(super) fn retry(&mut self, slot: usize, now: Instant) {
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        let Some(server) = session.server.take() else { return };
+        session.refused.push(server);
+        session.hops += 1;
+        let (hops, lost) = (session.hops, session.kept.lost);
+        self.stats.count(Cause::NodeRetry);
+        self.unload(slot, server, now);
+        if hops > self.config.limits.hops {
+            return self.fail(slot, Cause::HopsMax, now);
+        }
+        if lost {
+            return self.fail(slot, Cause::RetryBufferFull, now);
+        }
+        self.assign(slot, now);
+    }
+
+    /// The node of a session is gone.
+    pub(super) fn orphan(&mut self, slot: usize, now: Instant) {
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        let Some(server) = session.server.take() else { return };
+        let may = match self.hosts.list[session.host].redispatch {
+            Redispatch::All => true,
+            Redispatch::Safe => session.request.is_idempotent(),
+            Redispatch::None => false,
+        };
+        let again = may && !session.is_answered() && !session.kept.lost && session.hops < self.config.limits.hops;
+        if again {
+            session.redispatched = true;
+            session.hops += 1;
+            self.stats.redispatched += 1;
+        }
+        self.unload(slot, server, now);
+        if again { self.assign(slot, now) } else { self.fail(slot, Cause::NodeLost, now) }
+    }
+
+    /// A session is no longer at its node: another may come.
+    pub(super) fn unload(&mut self, slot: usize, server: Server, now: Instant) {
+        match server {
+            Server::Node(node) => {
+                self.nodes.list[node].load -= 1;
+                self.pump_hosts_of(node);
+            }
+            Server::App(app) => self.apps[app].load -= 1,
+        }
+        if let Some(link) = self.sessions.at(slot).map(|session| session.link) {
+            self.resume(link, now);
+        }
+    }
+
+    /// Gives a session up: an error page if no byte of an answer is out, a cut otherwise.
+    pub(super) fn fail(&mut self, slot: usize, cause: Cause, now: Instant) {
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        let link = session.link;
+        if !session.is_answered() {
+            session.status = cause.status();
+        }
+        if let Some(http) = self.links.at_mut(link).and_then(|link| link.http()) {
+            http.conn.fail(cause, now);
+        }
+        self.finish(slot, cause, now);
+    }
+
+    /// Ends a session: its node and the log are told, its client can ask again.
+    pub(super) fn finish(&mut self, slot: usize, cause: Cause, now: Instant) {
+        if let Some(server) = self.sessions.at(slot).and_then(|session| session.server) {
+            self.unload(slot, server, now);
+        }
+        let Some(session) = self.sessions.remove(slot) else { return };
+        self.session_timers.set(slot, None);
+        if cause != Cause::Complete {
+            self.stats.count(cause);
+        }
+        self.memory -= session.kept.len;
+        let host = &mut self.hosts.list[session.host];
+        host.sessions -= 1;
+        if session.server.is_none() {
+            host.forget_waiting(slot);
+        }
+        match session.server {
+            Some(Server::Node(node)) if !(session.capabilities.quiet && cause == Cause::Complete) => {
+                let reason = if session.capabilities.end_reason { cause.name() } else { "" };
+                self.tell(node, Some(session.sid), Kind::End, reason.as_bytes());
+            }
+            Some(Server::App(app)) => {
+                self.call_app(app, super::app::AppInput::End { sid: session.sid, cause }, now);
+            }
+            Some(Server::Node(_)) | None => {}
+        }
+        if let Some(http) = self.links.at_mut(session.link).and_then(|link| link.http()) {
+            http.session = None;
+            http.node = session.node();
+        }
+        self.touch(session.link);
+        if self.config.access_log {
+            self.report_access(session, cause, now);
+        }
+    }
+
+    fn report_access(&mut self, session: Session, cause: Cause, now: Instant) {
+        let waited = session.handed_over.since(session.began);
+        let node = session.server.map(|server| match server {
+            Server::Node(node) => self.nodes.list[node].name.clone(),
+            Server::App(app) => format!("app:{}", self.apps[app].name),
+        });
+        self.report(super::report::Report::Access(alloc::boxed::Box::new(Access {
+            sid: Some(session.sid),
+            request_id: session.request_id,
+            client: session.client,
+            host: self.hosts.list[session.host].name.clone(),
+            method: session.request.method().into(),
+            target: session.request.target().into(),
+            status: session.status,
+            bytes_in: session.bytes_in,
+            bytes_out: session.bytes_out,
+            node,
+            hops: session.hops,
+            waited,
+            node_took: session.answered.since(session.handed_over),
+            took: now.since(session.began),
+            cause,
+        })));
+    }
+}

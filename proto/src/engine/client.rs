@@ -1,0 +1,300 @@
+//! Clients: from an event of their connection to a session with a node.
+
+use alloc::boxed::Box;
+use core::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+
+use super::Engine;
+use super::app::AppInput;
+use super::report::{Access, Report};
+use super::session::{Answer, Kept, Server, Session};
+use crate::address::PeerAddr;
+use crate::error::Cause;
+use crate::http::{BodySize, Event, Request};
+use crate::message::Kind;
+use crate::time::{Duration, Instant, earliest};
+
+impl Engine {
+    /// An event of a client's connection.
+    pub(super) fn on_client_event(&mut self, slot: usize, event: Event, now: Instant) {
+        match event {
+            Event::Request(request) => self.on_request(slot, request, now),
+            Event::Body(bytes) => self.on_upload(slot, bytes, now),
+            Event::End => self.on_upload_end(slot, now),
+            Event::Response(_) => debug_assert!(false, "a server's connection yields no responses"),
+        }
+    }
+
+    fn on_request(&mut self, slot: usize, request: Request, now: Instant) {
+        self.stats.requests += 1;
+        let Some(http) = self.links.at_mut(slot).and_then(|link| link.http()) else { return };
+        let (listener, client) = (http.listener, http.client);
+        let Some(host) = self.hosts.find(listener, request.host()) else {
+            let cause = if request.host().is_empty() { Cause::HostMissing } else { Cause::HostUnknown };
+            return self.refuse_request(slot, &request, cause, now);
+        };
+        if let Err(cause) = self.has_room(host) {
+            return self.refuse_request(slot, &request, cause, now);
+        }
+        let body_bytes = self.hosts.list[host].body_bytes;
+        let draining = self.is_draining();
+        if let Some(http) = self.links.at_mut(slot).and_then(|link| link.http()) {
+            if http.conn.limit_body(body_bytes, now).is_err() {
+                // The page is queued; the end of the connection counts the cause.
+                return self.report_refused(client, &request, Cause::BodyTooLarge);
+            }
+            if draining {
+                http.conn.close_after_response(now);
+            }
+        }
+        let (client, https) = self.origin_of(client, &request);
+        let session = Session {
+            sid: self.sessions.next_sid(&mut *self.entropy),
+            link: slot,
+            host,
+            server: None,
+            capabilities: Default::default(),
+            request_id: self.entropy.next_u64(),
+            client,
+            https,
+            port: self.listeners[listener].port,
+            uploaded: request.body == BodySize::None,
+            request,
+            kept: Kept::default(),
+            hops: 0,
+            refused: alloc::vec::Vec::new(),
+            redispatched: false,
+            answer: Answer::None,
+            status: 0,
+            credit: Default::default(),
+            crowded: false,
+            bytes_in: 0,
+            bytes_out: 0,
+            began: now,
+            handed_over: now,
+            answered: now,
+            patience: self.hosts.list[host].session_timeout,
+            moved: now,
+            deadline: None,
+        };
+        let index = self.sessions.insert(session);
+        self.hosts.list[host].sessions += 1;
+        if let Some(http) = self.links.at_mut(slot).and_then(|link| link.http()) {
+            http.session = Some(index);
+        }
+        self.assign(index, now);
+        self.arm_session(index);
+    }
+
+    /// Answers a request that gets no session.
+    fn refuse_request(&mut self, slot: usize, request: &Request, cause: Cause, now: Instant) {
+        self.stats.count(cause);
+        let Some(http) = self.links.at_mut(slot).and_then(|link| link.http()) else { return };
+        let client = http.client;
+        http.conn.fail(cause, now);
+        self.report_refused(client, request, cause);
+    }
+
+    fn report_refused(&mut self, client: PeerAddr, request: &Request, cause: Cause) {
+        if !self.config.access_log {
+            return;
+        }
+        self.report(Report::Access(Box::new(Access {
+            sid: None,
+            request_id: 0,
+            client,
+            host: String::from_utf8_lossy(request.host()).into_owned(),
+            method: request.method().into(),
+            target: request.target().into(),
+            status: cause.status(),
+            bytes_in: 0,
+            bytes_out: 0,
+            node: None,
+            hops: 0,
+            waited: Duration::ZERO,
+            node_took: Duration::ZERO,
+            took: Duration::ZERO,
+            cause,
+        })));
+    }
+
+    fn has_room(&self, host: usize) -> Result<(), Cause> {
+        if self.sessions.len() >= self.config.limits.sessions {
+            return Err(Cause::SessionsMax);
+        }
+        if self.hosts.list[host].sessions >= self.hosts.list[host].sessions_max {
+            return Err(Cause::HostSessionsMax);
+        }
+        if self.memory >= self.config.limits.memory_bytes {
+            return Err(Cause::MemoryMax);
+        }
+        Ok(())
+    }
+
+    /// The client behind proxies that are trusted, and whether it spoke TLS to them: the last address of
+    /// X-Forwarded-For that is not a trusted proxy's.
+    fn origin_of(&self, peer: PeerAddr, request: &Request) -> (PeerAddr, bool) {
+        let trusted = |address: IpAddr| self.config.trusted_proxies.iter().any(|net| net.contains(address));
+        let believed = match peer {
+            PeerAddr::Ip(address) => trusted(address.ip()),
+            PeerAddr::Unix => !self.config.trusted_proxies.is_empty(),
+        };
+        if !believed {
+            return (peer, false);
+        }
+        let https = request.fields.find("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
+        let mut client = peer;
+        let lines: alloc::vec::Vec<&[u8]> = request.fields.all("x-forwarded-for").collect();
+        for entry in lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b',')) {
+            let Some(address) = forwarded_address(entry.trim_ascii()) else { break };
+            client = PeerAddr::Ip(address);
+            if !trusted(address.ip()) {
+                break;
+            }
+        }
+        (client, https)
+    }
+
+    fn on_upload(&mut self, link: usize, bytes: Bytes, now: Instant) {
+        let Some(slot) = self.session_on(link) else { return };
+        let retry_bytes = self.config.limits.retry_bytes;
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        session.bytes_in += bytes.len() as u64;
+        session.moved = now;
+        let before = session.kept.len;
+        // While nobody has it, everything is kept: the link pauses at the bound.
+        let max = if session.server.is_none() { usize::MAX } else { retry_bytes };
+        session.kept.push(&bytes, max);
+        self.memory = self.memory + session.kept.len - before;
+        let sid = session.sid;
+        match session.server {
+            None if session.kept.len >= retry_bytes => self.pause(link, now),
+            None => {}
+            Some(Server::Node(node)) => {
+                self.tell_bytes(node, sid, Kind::Body, bytes);
+                if self.node_queue(node) > self.config.limits.node_queue_high {
+                    self.pause(link, now);
+                    self.nodes.list[node].paused.push(link);
+                }
+            }
+            Some(Server::App(app)) => self.call_app(app, AppInput::Body { sid, bytes }, now),
+        }
+    }
+
+    fn on_upload_end(&mut self, link: usize, now: Instant) {
+        let Some(slot) = self.session_on(link) else { return };
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        session.moved = now;
+        let first = !core::mem::replace(&mut session.uploaded, true);
+        if session.server.is_some() && first {
+            self.upload_complete(slot, now);
+        }
+    }
+
+    /// The whole request is at its node: tells it so where it wants that, and starts the time it has to answer.
+    pub(super) fn upload_complete(&mut self, slot: usize, now: Instant) {
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        if !session.is_answered() {
+            session.deadline = Some(now + self.hosts.list[session.host].node_timeout);
+        }
+        let (sid, server) = (session.sid, session.server);
+        let had_body = session.request.body != BodySize::None;
+        let marks_end = session.capabilities.body_end;
+        self.arm_session(slot);
+        match server {
+            Some(Server::Node(node)) if had_body && marks_end => self.tell(node, Some(sid), Kind::Body, b""),
+            Some(Server::App(app)) if had_body => self.call_app(app, AppInput::BodyEnd { sid }, now),
+            Some(_) | None => {}
+        }
+    }
+
+    /// The session of a client's connection.
+    pub(super) fn session_on(&mut self, link: usize) -> Option<usize> {
+        self.links.at_mut(link)?.http()?.session
+    }
+
+    /// Stops reading from a client whose bytes have nowhere to go.
+    fn pause(&mut self, client: usize, now: Instant) {
+        let Some(link) = self.links.at_mut(client) else { return };
+        link.paused = true;
+        if let Some(http) = link.http() {
+            http.conn.set_reading(false, now);
+        }
+    }
+
+    /// Lets a client's input flow again.
+    pub(super) fn resume(&mut self, client: usize, now: Instant) {
+        let Some(link) = self.links.at_mut(client) else { return };
+        if core::mem::replace(&mut link.paused, false) {
+            if let Some(http) = link.http() {
+                http.conn.set_reading(true, now);
+            }
+            self.touch(client);
+        }
+    }
+
+    /// Bytes have left for a client: its node may send more, its app may go on.
+    pub(super) fn on_client_room(&mut self, slot: usize, now: Instant) {
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        session.moved = now;
+        if session.capabilities.credit {
+            self.grant(slot);
+            return;
+        }
+        let Some(Server::App(app)) = session.server else { return };
+        let (sid, crowded, link) = (session.sid, session.crowded, session.link);
+        let queued = self.links.at(link).map_or(0, |link| link.queued());
+        if crowded && queued < self.config.limits.write_queue_high / 2 {
+            if let Some(session) = self.sessions.at_mut(slot) {
+                session.crowded = false;
+            }
+            self.call_app(app, AppInput::Room { sid }, now);
+        }
+    }
+
+    /// Grants a node what the client's queue has room for, in steps that are worth a message.
+    pub(super) fn grant(&mut self, slot: usize) {
+        let Some(session) = self.sessions.at(slot) else { return };
+        let Some(Server::Node(node)) = session.server else { return };
+        let window = self.config.limits.credit_bytes.min(self.config.limits.write_queue_bytes / 2) as u64;
+        let queued = self.links.at(session.link).map_or(0, |link| link.queued()) as u64;
+        let total = session.credit.used + window.saturating_sub(queued);
+        let more = total.saturating_sub(session.credit.granted);
+        if more < window / 4 {
+            return;
+        }
+        let sid = session.sid;
+        if let Some(session) = self.sessions.at_mut(slot) {
+            session.credit.granted = total;
+        }
+        self.tell(node, Some(sid), Kind::Credit, more.to_string().as_bytes());
+    }
+
+    /// Sets a session's next deadline.
+    pub(super) fn arm_session(&mut self, slot: usize) {
+        let Some(session) = self.sessions.at(slot) else { return };
+        let at = earliest(session.deadline, Some(session.moved + session.patience));
+        self.session_timers.set(slot, at);
+    }
+
+    /// A session's deadline has come.
+    pub(super) fn on_session_deadline(&mut self, slot: usize, now: Instant) {
+        let Some(session) = self.sessions.at(slot) else { return };
+        if session.deadline.is_some_and(|deadline| deadline <= now) {
+            let cause = if session.server.is_some() { Cause::NodeTimeout } else { Cause::QueueTimeout };
+            return self.fail(slot, cause, now);
+        }
+        if session.moved + session.patience <= now {
+            return self.fail(slot, Cause::Inactivity, now);
+        }
+        self.arm_session(slot);
+    }
+}
+
+/// An entry of X-Forwarded-For: an address, with or without a port.
+fn forwarded_address(entry: &[u8]) -> Option<SocketAddr> {
+    let text = core::str::from_utf8(entry).ok()?;
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)).or_else(|_| text.parse()).ok()
+}

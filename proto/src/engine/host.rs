@@ -1,0 +1,184 @@
+//! Virtual hosts: who is asked for, and who may serve it.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::session::Server;
+use crate::config::{Config, NodeName, Redispatch, Serves};
+use crate::time::Duration;
+
+/// Longest name that is looked up; DNS names end at 253 bytes, a port adds 6.
+const NAME_MAX: usize = 260;
+
+/// A virtual host while the server runs.
+pub(super) struct Host {
+    pub name: String,
+    /// Nodes known so far that may serve it: in the order of the file, then those that a pattern admitted.
+    pub nodes: Vec<usize>,
+    /// Apps that serve it when no node can.
+    pub apps: Vec<usize>,
+    /// Sessions that wait for a node with room, oldest first.
+    pub waiting: VecDeque<usize>,
+    pub sessions: usize,
+    pub sessions_max: usize,
+    pub session_timeout: Duration,
+    pub node_timeout: Duration,
+    pub node_capacity: Option<u32>,
+    pub body_bytes: u64,
+    pub redispatch: Redispatch,
+}
+
+/// All virtual hosts.
+pub(super) struct Hosts {
+    pub list: Vec<Host>,
+    names: BTreeMap<Vec<u8>, usize>,
+    /// By listener and host: whether that host is reached through that listener.
+    reached: Vec<Vec<bool>>,
+}
+
+impl Hosts {
+    pub fn new(config: &Config) -> Self {
+        let limits = &config.limits;
+        let mut names = BTreeMap::new();
+        let mut list = Vec::new();
+        for (index, host) in config.hosts.iter().enumerate() {
+            for name in core::iter::once(&host.name).chain(&host.aliases) {
+                names.entry(name.to_ascii_lowercase().into_bytes()).or_insert(index);
+            }
+            list.push(Host {
+                name: host.name.clone(),
+                nodes: Vec::new(),
+                apps: Vec::new(),
+                waiting: VecDeque::new(),
+                sessions: 0,
+                sessions_max: host.sessions.unwrap_or(usize::MAX),
+                session_timeout: host.session_timeout.unwrap_or(limits.session_timeout),
+                node_timeout: host.node_timeout.unwrap_or(limits.node_timeout),
+                node_capacity: host.node_capacity,
+                body_bytes: host.body_bytes.unwrap_or(limits.body_bytes),
+                redispatch: host.redispatch.unwrap_or(config.redispatch),
+            });
+        }
+        let serves_http = |serves: &Serves| match serves {
+            Serves::Http { .. } => true,
+            Serves::Zmq => false,
+        };
+        let mut has_own = vec![false; list.len()];
+        for listener in config.listeners.iter().filter(|listener| serves_http(&listener.serves)) {
+            listener.hosts.iter().for_each(|host| has_own[*host] = true);
+        }
+        let reached = config
+            .listeners
+            .iter()
+            .map(|listener| match listener.hosts.as_slice() {
+                [] => has_own.iter().map(|own| !own).collect(),
+                hosts => (0..list.len()).map(|host| hosts.contains(&host)).collect(),
+            })
+            .collect();
+        Self { list, names, reached }
+    }
+
+    /// The virtual host for the authority `name` (a host, with or without a port) on a listener: the exact name, the
+    /// name without its port, then `*`.
+    pub fn find(&self, listener: usize, name: &[u8]) -> Option<usize> {
+        let mut lower = [0; NAME_MAX];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        let bare = without_port(lower);
+        let reached = &self.reached[listener];
+        [&lower[..], bare, b"*"].iter().find_map(|name| self.names.get(*name).copied().filter(|host| reached[*host]))
+    }
+
+    /// The hosts that a node of this identity may serve, coming from a link for `hosts` (empty: for all that have no
+    /// links of their own).
+    pub fn served_by(&self, config: &Config, identity: &[u8], hosts: &[usize]) -> Vec<usize> {
+        let exact = |name: &NodeName| matches!(name, NodeName::Exact(name) if name.as_bytes() == identity);
+        let written_out = config.hosts.iter().any(|host| host.nodes.iter().any(exact));
+        let admits = |name: &NodeName| match name {
+            NodeName::Exact(name) => name.as_bytes() == identity,
+            NodeName::Pattern(pattern) => !written_out && matches_pattern(pattern.as_bytes(), identity),
+            NodeName::App(_) => false,
+        };
+        let listeners = config.listeners.iter().filter(|listener| listener.serves == Serves::Zmq);
+        let own: Vec<usize> =
+            listeners.flat_map(|l| &l.hosts).chain(config.dials.iter().flat_map(|dial| &dial.hosts)).copied().collect();
+        let carries = |host: usize| if hosts.is_empty() { !own.contains(&host) } else { hosts.contains(&host) };
+        (0..config.hosts.len()).filter(|host| carries(*host) && config.hosts[*host].nodes.iter().any(admits)).collect()
+    }
+}
+
+impl Host {
+    /// Takes a session out of the queue of those that wait.
+    pub fn forget_waiting(&mut self, session: usize) {
+        self.waiting.retain(|waiting| *waiting != session);
+    }
+
+    /// The app that has not passed this request on.
+    pub fn app(&self, refused: &[Server]) -> Option<usize> {
+        self.apps.iter().copied().find(|app| !refused.contains(&Server::App(*app)))
+    }
+}
+
+fn without_port(name: &[u8]) -> &[u8] {
+    match name.iter().rposition(|byte| !byte.is_ascii_digit()) {
+        Some(colon) if name[colon] == b':' && (!name[..colon].contains(&b':') || name[..colon].ends_with(b"]")) => {
+            &name[..colon]
+        }
+        _ => name,
+    }
+}
+
+/// Whether `text` matches `pattern`, in which `*` stands for any run of bytes. Linear in the length of both for each
+/// star, without recursion.
+pub(super) fn matches_pattern(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(byte) if *byte == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => {
+                let Some((at, from)) = star else { return false };
+                star = Some((at, from + 1));
+                p = at + 1;
+                t = from + 1;
+            }
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_runs() {
+        let matches = |pattern: &str, text: &str| matches_pattern(pattern.as_bytes(), text.as_bytes());
+        assert!(matches("web-*", "web-1"));
+        assert!(matches("web-*", "web-"));
+        assert!(!matches("web-*", "api-1"));
+        assert!(matches("*-eu-*", "a-b-eu-7"));
+        assert!(!matches("*-eu", "a-eu-1"));
+        assert!(matches("*", ""));
+        assert!(!matches("", "x"));
+    }
+
+    #[test]
+    fn ports_are_split_off_names_and_bracketed_addresses_only() {
+        assert_eq!(without_port(b"example.org:81"), b"example.org");
+        assert_eq!(without_port(b"[::1]:81"), b"[::1]");
+        assert_eq!(without_port(b"[::1]"), b"[::1]");
+        assert_eq!(without_port(b"10.0.0.1"), b"10.0.0.1");
+        assert_eq!(without_port(b"80"), b"80");
+    }
+}

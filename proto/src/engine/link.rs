@@ -1,0 +1,275 @@
+//! Connections as the engine sees them: which machine has them, what they wait for, how they end.
+//!
+//! ```text
+//!  Dialing ──▶ Open ──▶ Flushing ──▶ Draining ──▶ (gone)
+//!                │          └───────────────────────▲
+//!                └──▶ Held ─────────────────────────┘
+//! ```
+//!
+//! `Flushing` writes the farewell out. `Draining` has shut our direction and throws input away for a moment, so that
+//! a reset does not eat the farewell. `Held` keeps a refused node waiting, so that it does not come back at once.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::contract::{Interest, LinkId};
+use crate::address::PeerAddr;
+use crate::error::Cause;
+use crate::http1;
+use crate::proxy;
+use crate::rope::Rope;
+use crate::time::Instant;
+use crate::zmtp;
+
+/// One connection.
+pub(super) struct Link {
+    pub peer: PeerAddr,
+    pub stage: Stage,
+    pub protocol: Protocol,
+    /// Bytes received that no machine has taken yet.
+    pub inbox: Inbox,
+    /// In the list of links to settle before the current call returns.
+    pub touched: bool,
+    /// An `Attend` is among the outputs.
+    pub attended: bool,
+    /// Interest when the driver was last told to look.
+    pub told: Interest,
+    /// Bytes of this link that the memory ledger knows of.
+    pub charged: usize,
+    /// When the peer counts as stalled if it takes nothing more.
+    pub stall: Option<Instant>,
+    /// The peer has ended its sending direction.
+    pub eof: bool,
+    /// Input is paused until the node that it goes to has room.
+    pub paused: bool,
+    /// Why it closes.
+    pub cause: Cause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// An outgoing connection is being opened.
+    Dialing,
+    /// Machines talk.
+    Open,
+    /// A refused link is kept waiting, unread and unanswered.
+    Held { until: Instant },
+    /// No more input; closes when the queue is empty.
+    Flushing {
+        /// Unread input may be under way: half-close and drain before the close.
+        drain: bool,
+    },
+    /// Our direction is shut; input is thrown away.
+    Draining { until: Instant, left: usize },
+}
+
+/// Who speaks on a link.
+pub(super) enum Protocol {
+    /// A client behind a proxy that has not said yet whom it speaks for.
+    Proxy(Box<ProxyLink>),
+    /// A client.
+    Http(Box<HttpLink>),
+    /// A node.
+    Node(Box<NodeLink>),
+}
+
+/// A connection that starts with a PROXY protocol header.
+pub(super) struct ProxyLink {
+    pub header: proxy::Header,
+    pub listener: usize,
+    pub until: Instant,
+}
+
+/// A client's connection.
+pub(super) struct HttpLink {
+    pub conn: http1::Connection,
+    pub listener: usize,
+    /// The client, behind a PROXY protocol header if there was one.
+    pub client: PeerAddr,
+    /// The request that is being answered.
+    pub session: Option<usize>,
+    /// The node of the last request, preferred for the next.
+    pub node: Option<usize>,
+}
+
+/// A node's connection.
+pub(super) struct NodeLink {
+    pub conn: zmtp::Connection,
+    /// Where it came in, or which endpoint was dialled.
+    pub origin: Origin,
+    /// The PLAIN user name, once it was accepted.
+    pub user: Option<Vec<u8>>,
+    /// The node, once it was accepted.
+    pub node: Option<usize>,
+}
+
+/// Where a node's link comes from; decides which virtual hosts it may serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Listener(usize),
+    Dial(usize),
+}
+
+impl Link {
+    pub fn new(peer: PeerAddr, stage: Stage, protocol: Protocol) -> Self {
+        Self {
+            peer,
+            stage,
+            protocol,
+            inbox: Inbox::default(),
+            touched: false,
+            attended: false,
+            told: Interest { read: true, write: false },
+            charged: 0,
+            stall: None,
+            eof: false,
+            paused: false,
+            cause: Cause::Complete,
+        }
+    }
+
+    pub fn is_client(&self) -> bool {
+        match self.protocol {
+            Protocol::Proxy(_) | Protocol::Http(_) => true,
+            Protocol::Node(_) => false,
+        }
+    }
+
+    /// Bytes waiting to be written.
+    pub fn queued(&self) -> usize {
+        match &self.protocol {
+            Protocol::Proxy(_) => 0,
+            Protocol::Http(http) => http.conn.queued(),
+            Protocol::Node(node) => node.conn.queued(),
+        }
+    }
+
+    pub fn outbound(&mut self) -> Option<&mut Rope> {
+        match &mut self.protocol {
+            Protocol::Proxy(_) => None,
+            Protocol::Http(http) => Some(http.conn.outbound()),
+            Protocol::Node(node) => Some(node.conn.outbound()),
+        }
+    }
+
+    /// The node that answered this client last.
+    pub fn last_node(&self) -> Option<usize> {
+        match &self.protocol {
+            Protocol::Http(http) => http.node,
+            Protocol::Proxy(_) | Protocol::Node(_) => None,
+        }
+    }
+
+    pub fn http(&mut self) -> Option<&mut HttpLink> {
+        match &mut self.protocol {
+            Protocol::Http(http) => Some(http),
+            Protocol::Proxy(_) | Protocol::Node(_) => None,
+        }
+    }
+
+    pub fn node(&mut self) -> Option<&mut NodeLink> {
+        match &mut self.protocol {
+            Protocol::Node(node) => Some(node),
+            Protocol::Proxy(_) | Protocol::Http(_) => None,
+        }
+    }
+}
+
+/// Unread bytes. Taking from the front moves an index; the bytes move when more come.
+#[derive(Default)]
+pub(super) struct Inbox {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Inbox {
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn unread(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    pub fn extend(&mut self, bytes: &[u8]) {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub fn advance(&mut self, n: usize) {
+        self.start += n;
+        if self.start >= self.bytes.len() {
+            *self = Self::default();
+        }
+    }
+}
+
+/// All links, by slot.
+#[derive(Default)]
+pub(super) struct Links {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    open: usize,
+}
+
+struct Slot {
+    generation: u32,
+    link: Option<Box<Link>>,
+}
+
+impl Links {
+    pub fn insert(&mut self, link: Link) -> LinkId {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(Slot { generation: 0, link: None });
+                (self.slots.len() - 1) as u32
+            }
+        };
+        let entry = &mut self.slots[slot as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.link = Some(Box::new(link));
+        self.open += 1;
+        LinkId { slot, generation: entry.generation }
+    }
+
+    pub fn remove(&mut self, slot: usize) -> Option<Box<Link>> {
+        let link = self.slots.get_mut(slot)?.link.take()?;
+        self.free.push(slot as u32);
+        self.open -= 1;
+        Some(link)
+    }
+
+    pub fn at(&self, slot: usize) -> Option<&Link> {
+        self.slots.get(slot)?.link.as_deref()
+    }
+
+    pub fn at_mut(&mut self, slot: usize) -> Option<&mut Link> {
+        self.slots.get_mut(slot)?.link.as_deref_mut()
+    }
+
+    /// The slot of a link that is still there.
+    pub fn slot_of(&self, id: LinkId) -> Option<usize> {
+        let entry = self.slots.get(id.slot())?;
+        (entry.generation == id.generation && entry.link.is_some()).then_some(id.slot())
+    }
+
+    pub fn id_of(&self, slot: usize) -> LinkId {
+        LinkId { slot: slot as u32, generation: self.slots[slot].generation }
+    }
+
+    pub fn len(&self) -> usize {
+        self.open
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Link)> {
+        self.slots.iter().enumerate().filter_map(|(slot, entry)| Some((slot, entry.link.as_deref()?)))
+    }
+}

@@ -1,0 +1,220 @@
+//! Sessions: one request with its answer, and the id that nodes know it by.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use crate::address::PeerAddr;
+use crate::entropy::Entropy;
+use crate::http::{Framing, Request};
+use crate::http1::ChunkDecoder;
+use crate::message::{Capabilities, Sid};
+use crate::time::{Duration, Instant};
+
+/// A request that is being answered.
+pub(super) struct Session {
+    pub sid: Sid,
+    /// The client's link.
+    pub link: usize,
+    pub host: usize,
+    /// Who answers: set from the hand-over on.
+    pub server: Option<Server>,
+    /// What its node can do; as it was at the hand-over.
+    pub capabilities: Capabilities,
+    pub request: Request,
+    pub request_id: u64,
+    /// REMOTE_ADDR and REMOTE_PORT: behind proxies that are trusted.
+    pub client: PeerAddr,
+    /// Port of the listener that it came in by.
+    pub port: u16,
+    /// The request came by TLS to a proxy that is trusted.
+    pub https: bool,
+    /// The request's body is complete.
+    pub uploaded: bool,
+    pub kept: Kept,
+    /// How often the request went to a further node.
+    pub hops: u32,
+    /// Who passed it on.
+    pub refused: Vec<Server>,
+    /// Its node was lost and another has it now.
+    pub redispatched: bool,
+    pub answer: Answer,
+    pub status: u16,
+    pub credit: Credit,
+    /// An app waits for room in the client's queue.
+    pub crowded: bool,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub began: Instant,
+    pub handed_over: Instant,
+    pub answered: Instant,
+    /// Inactivity timeout.
+    pub patience: Duration,
+    /// Last time that something moved.
+    pub moved: Instant,
+    /// When it must have been handed over, or answered.
+    pub deadline: Option<Instant>,
+}
+
+/// Who answers a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    /// The node in this place.
+    Node(usize),
+    /// The app in this place.
+    App(usize),
+}
+
+/// How far the answer is.
+pub(super) enum Answer {
+    /// No final head yet.
+    None,
+    /// The head is out; bytes are payload, framed by the client's connection.
+    Begun {
+        /// What the node's head announced. `Chunked`: the node sends `chunk` messages.
+        framing: Framing,
+    },
+    /// The head announced chunks, and none came yet: the node sends `chunk` messages, or bytes that are framed.
+    Chunked,
+    /// The node frames the chunks itself.
+    Framed(ChunkDecoder),
+}
+
+/// The request body, for another node.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub pieces: Vec<Bytes>,
+    pub len: usize,
+    /// There was more than may be kept: the body cannot be sent again.
+    pub lost: bool,
+}
+
+/// What a node with flow control may send.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Credit {
+    pub granted: u64,
+    pub used: u64,
+}
+
+impl Kept {
+    pub fn push(&mut self, piece: &Bytes, max: usize) {
+        if self.lost {
+            return;
+        }
+        if self.len + piece.len() > max {
+            *self = Self { lost: true, ..Self::default() };
+            return;
+        }
+        self.len += piece.len();
+        self.pieces.push(piece.clone());
+    }
+}
+
+impl Session {
+    /// Whether a final head has been queued for the client.
+    pub fn is_answered(&self) -> bool {
+        match self.answer {
+            Answer::None => false,
+            Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_) => true,
+        }
+    }
+
+    pub fn node(&self) -> Option<usize> {
+        match self.server {
+            Some(Server::Node(node)) => Some(node),
+            Some(Server::App(_)) | None => None,
+        }
+    }
+}
+
+/// All sessions. A sid is: shard, slot (4 bytes), generation (3 bytes), 8 random bytes.
+#[derive(Default)]
+pub(super) struct Sessions {
+    slab: Slab<Session>,
+    /// The last generation of each slot.
+    generations: Vec<u32>,
+}
+
+/// What became of a sid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Here(usize),
+    /// It was given out once, and has ended.
+    Ended,
+    Unknown,
+}
+
+const SHARD: u8 = 0;
+
+impl Sessions {
+    /// Draws the id of the next session to be inserted.
+    pub fn next_sid(&mut self, entropy: &mut dyn Entropy) -> Sid {
+        let slot = self.slab.vacant_key();
+        if self.generations.len() <= slot {
+            self.generations.resize(slot + 1, 0);
+        }
+        let generation = (self.generations[slot] + 1) & 0xff_ffff;
+        self.generations[slot] = generation;
+        let mut sid = [0; Sid::LEN];
+        sid[0] = SHARD;
+        sid[1..5].copy_from_slice(&(slot as u32).to_be_bytes());
+        sid[5..8].copy_from_slice(&generation.to_be_bytes()[1..]);
+        sid[8..].copy_from_slice(&entropy.next_u64().to_le_bytes());
+        Sid(sid)
+    }
+
+    pub fn insert(&mut self, session: Session) -> usize {
+        self.slab.insert(session)
+    }
+
+    pub fn find(&self, sid: Sid) -> Found {
+        let word = |range: core::ops::Range<usize>| sid.0[range].iter().fold(0, |word, b| word << 8 | u32::from(*b));
+        let (slot, generation) = (word(1..5) as usize, word(5..8));
+        if let Some(session) = self.slab.get(slot)
+            && session.sid == sid
+        {
+            return Found::Here(slot);
+        }
+        match self.generations.get(slot) {
+            Some(&last) if sid.0[0] == SHARD && generation > 0 && generation <= last => Found::Ended,
+            _ => Found::Unknown,
+        }
+    }
+
+    pub fn remove(&mut self, slot: usize) -> Option<Session> {
+        self.slab.try_remove(slot)
+    }
+
+    pub fn at(&self, slot: usize) -> Option<&Session> {
+        self.slab.get(slot)
+    }
+
+    pub fn at_mut(&mut self, slot: usize) -> Option<&mut Session> {
+        self.slab.get_mut(slot)
+    }
+
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Session)> {
+        self.slab.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SeededEntropy;
+
+    #[test]
+    fn an_id_that_was_never_given_out_is_unknown() {
+        let mut sessions = Sessions::default();
+        let mut entropy = SeededEntropy::from_number(1);
+        let sid = sessions.next_sid(&mut entropy);
+        assert_eq!(sessions.find(sid), Found::Ended, "drawn and not inserted counts as over");
+        assert_eq!(sessions.find(Sid([0xff; 16])), Found::Unknown);
+        assert_eq!(sessions.find(Sid([0; 16])), Found::Unknown);
+    }
+}

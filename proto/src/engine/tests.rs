@@ -1,0 +1,308 @@
+//! The engine between a client and a node in memory: time is a number, sockets are queues.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::config::Mode;
+use crate::entropy::SeededEntropy;
+use crate::error::Cause;
+use crate::message::Sid;
+use crate::zmtp;
+
+const INI: &str =
+    "[blastbeat]\nbind = 127.0.0.1:80\nzmq = tcp://127.0.0.1:5000\n\n[blastbeat:*]\nnode = one\nnode = two\n";
+
+/// An engine whose outputs are carried out on queues.
+struct World {
+    engine: Engine,
+    now: Instant,
+    /// What was written to each link.
+    written: BTreeMap<LinkId, Vec<u8>>,
+    shut: BTreeMap<LinkId, Shut>,
+    reports: Vec<Report>,
+}
+
+impl World {
+    fn new(ini: &str) -> Self {
+        let (config, warnings) = Config::parse(ini.as_bytes(), "test.ini", Mode::Strict).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let entropy = Box::new(SeededEntropy::from_number(7));
+        let engine = Engine::new(Arc::new(config), entropy, Instant::ZERO);
+        let mut world =
+            Self { engine, now: Instant::ZERO, written: BTreeMap::new(), shut: BTreeMap::new(), reports: Vec::new() };
+        world.run();
+        world
+    }
+
+    /// Carries out all outputs, and writes what is queued, in pieces of 1,000 bytes.
+    fn run(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Attend(link) => self.write(link),
+                Output::Shut(link, how) => {
+                    self.shut.insert(link, how);
+                }
+                Output::Report(report) => self.reports.push(report),
+                Output::Listen(id, address) => {
+                    self.engine.handle(Input::Listening { id, result: Ok(address) }, self.now)
+                }
+                Output::Dial(..) | Output::Unlisten(_) | Output::Hold(..) | Output::Finished => {}
+            }
+            self.engine.check_invariants();
+        }
+    }
+
+    fn write(&mut self, link: LinkId) {
+        let mut slices = [IoSlice::new(&[]); 8];
+        let count = self.engine.outbound(link, &mut slices, self.now);
+        let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).take(1000).collect();
+        if !bytes.is_empty() {
+            let n = bytes.len();
+            self.written.entry(link).or_default().extend(bytes);
+            self.engine.handle(Input::Sent { link, n }, self.now);
+        }
+    }
+
+    fn accept(&mut self, listener: u32) -> LinkId {
+        let peer = PeerAddr::Ip(SocketAddr::from(([127, 0, 0, 1], 40_000)));
+        let link = self.engine.accept(ListenerId(listener), peer, self.now).unwrap();
+        self.run();
+        link
+    }
+
+    fn receive(&mut self, link: LinkId, bytes: &[u8]) {
+        self.engine.handle(Input::Received { link, bytes }, self.now);
+        self.run();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(wake) = self.engine.poll_timeout().filter(|wake| wake.at <= until) {
+            self.now = self.now.max(wake.at);
+            self.engine.handle(Input::Timeout, self.now);
+            self.run();
+        }
+        self.now = until;
+    }
+
+    fn client(&mut self, request: &str) -> LinkId {
+        let link = self.accept(0);
+        self.receive(link, request.as_bytes());
+        link
+    }
+
+    fn read(&mut self, link: LinkId) -> String {
+        String::from_utf8(self.written.remove(&link).unwrap_or_default()).unwrap()
+    }
+}
+
+/// A node: the other end of a ZMTP link.
+struct Node {
+    conn: zmtp::Connection,
+    link: LinkId,
+}
+
+impl Node {
+    fn connect(world: &mut World, identity: &'static str) -> Self {
+        let mut node = Self::greet(world, identity);
+        let greeted = node.receive(world);
+        assert_eq!(greeted.iter().map(|(_, kind, _)| kind.as_str()).collect::<Vec<_>>(), ["ping", "spawn"]);
+        node.send(world, b"", "pong", b"");
+        node
+    }
+
+    fn greet(world: &mut World, identity: &'static str) -> Self {
+        let settings = zmtp::Settings {
+            identity: Bytes::from_static(identity.as_bytes()),
+            heartbeat: None,
+            ..zmtp::Settings::new(zmtp::Role::Dealer, &world.engine.config().limits)
+        };
+        let conn = zmtp::Connection::new(Arc::new(settings), world.now);
+        let link = world.accept(1);
+        Self { conn, link }
+    }
+
+    /// Exchanges bytes until both sides rest; returns the messages that came.
+    fn receive(&mut self, world: &mut World) -> Vec<(Vec<u8>, String, Bytes)> {
+        let mut messages = Vec::new();
+        loop {
+            let out = self.conn.outbound().take();
+            if !out.is_empty() {
+                world.receive(self.link, &out);
+            }
+            let bytes = world.written.remove(&self.link).unwrap_or_default();
+            if bytes.is_empty() && out.is_empty() {
+                return messages;
+            }
+            let mut rest = &bytes[..];
+            loop {
+                let took = self.conn.receive(rest, world.now);
+                rest = &rest[took..];
+                match self.conn.poll_event() {
+                    Some(zmtp::Event::Message(message)) => {
+                        let text = |i| String::from_utf8_lossy(message.frame(i).unwrap()).into_owned();
+                        messages.push((message.frame(0).unwrap().to_vec(), text(1), message.frame_bytes(2).unwrap()));
+                    }
+                    Some(_) => {}
+                    None if took == 0 || rest.is_empty() => break,
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, world: &mut World, sid: &[u8], kind: &str, body: &[u8]) {
+        self.conn.send(&[sid, kind.as_bytes(), body]).unwrap();
+        let out = self.conn.outbound().take();
+        world.receive(self.link, &out);
+    }
+
+    /// The one request that came.
+    fn request(&mut self, world: &mut World) -> Vec<u8> {
+        let messages = self.receive(world);
+        let [(sid, kind, _)] = &messages[..] else { panic!("one message, not {messages:?}") };
+        assert_eq!(kind, "uwsgi");
+        sid.clone()
+    }
+}
+
+const GET: &str = "GET /a?b HTTP/1.1\r\nHost: example.org\r\n\r\n";
+const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+
+#[test]
+fn a_request_travels_to_a_node_and_its_answer_back() {
+    let mut world = World::new(INI);
+    let mut node = Node::connect(&mut world, "one");
+    let client = world.client(GET);
+    let sid = node.request(&mut world);
+    node.send(&mut world, &sid, "headers", HEAD);
+    node.send(&mut world, &sid, "body", b"Hello");
+    assert_eq!(world.read(client), "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHello");
+    let [(ended, kind, _)] = &node.receive(&mut world)[..] else { panic!("an end") };
+    assert_eq!((ended, kind.as_str()), (&sid, "end"));
+    // The connection lives on, with a new session.
+    world.receive(client, GET.as_bytes());
+    let second = node.request(&mut world);
+    assert_ne!(second, sid);
+    node.send(&mut world, &second, "body", b"HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(world.read(client), "HTTP/1.1 204 No Content\r\n\r\n");
+}
+
+#[test]
+fn without_a_node_the_client_hears_so_at_once() {
+    let mut world = World::new(INI);
+    let client = world.client(GET);
+    assert!(world.read(client).starts_with("HTTP/1.1 503 "));
+    assert_eq!(world.engine.stats().of(Cause::NodeMissing), 1);
+}
+
+#[test]
+fn a_request_moves_on_when_its_node_dies() {
+    let mut world = World::new(INI);
+    let one = Node::connect(&mut world, "one");
+    let client = world.client(GET);
+    let mut two = Node::connect(&mut world, "two");
+    world.engine.handle(Input::Eof { link: one.link }, world.now);
+    world.run();
+    let sid = two.request(&mut world);
+    two.send(&mut world, &sid, "body", b"HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(world.read(client), "HTTP/1.1 204 No Content\r\n\r\n");
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let mut world = World::new(INI);
+    let mut node = Node::connect(&mut world, "one");
+    let client = world.client(&GET.repeat(3));
+    for body in [b"first", b"secnd", b"third"] {
+        let sid = node.receive(&mut world).into_iter().find(|(_, kind, _)| kind == "uwsgi").unwrap().0;
+        node.send(&mut world, &sid, "headers", HEAD);
+        node.send(&mut world, &sid, "body", body);
+    }
+    let text = world.read(client);
+    let bodies: Vec<&str> = text.split("\r\n\r\n").skip(1).map(|rest| &rest[..5]).collect();
+    assert_eq!(bodies, ["first", "secnd", "third"]);
+}
+
+#[test]
+fn a_node_that_does_not_answer_costs_a_504() {
+    let mut world = World::new(INI);
+    let mut node = Node::connect(&mut world, "one");
+    let client = world.client(GET);
+    let sid = node.request(&mut world);
+    for _ in 0..60 {
+        world.pass(Duration::from_secs(1));
+        node.send(&mut world, b"", "pong", b"");
+    }
+    assert!(world.read(client).starts_with("HTTP/1.1 504 "));
+    let ends: Vec<_> = node.receive(&mut world).into_iter().filter(|(_, kind, _)| kind == "end").collect();
+    assert_eq!(ends[0].0, sid);
+}
+
+#[test]
+fn a_sid_works_only_for_its_own_node() {
+    let mut world = World::new(INI);
+    let mut one = Node::connect(&mut world, "one");
+    let client = world.client(GET);
+    let sid = one.request(&mut world);
+    let mut two = Node::connect(&mut world, "two");
+    two.send(&mut world, &sid, "body", b"HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(world.read(client), "");
+    assert_eq!(world.engine.stats().of(Cause::SessionForeign), 1);
+    two.send(&mut world, &Sid([9; 16]).0, "end", b"");
+    assert_eq!(world.engine.stats().of(Cause::SessionUnknown), 1);
+}
+
+#[test]
+fn a_stranger_is_held_and_closed_without_a_word() {
+    let mut world = World::new(INI);
+    let mut stranger = Node::greet(&mut world, "stranger");
+    stranger.receive(&mut world);
+    assert!(!stranger.conn.is_up());
+    assert_eq!(world.engine.stats().of(Cause::IdentityUnknown), 1);
+    assert!(world.shut.is_empty());
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.shut.get(&stranger.link), Some(&Shut::Close));
+}
+
+#[test]
+fn a_second_node_of_the_same_name_takes_over_only_from_a_dead_one() {
+    let mut world = World::new(INI);
+    let mut first = Node::connect(&mut world, "one");
+    let mut second = Node::greet(&mut world, "one");
+    second.receive(&mut world);
+    first.send(&mut world, b"", "pong", b"");
+    assert_eq!(world.engine.stats().of(Cause::IdentityDuplicate), 1);
+    assert!(!second.conn.is_up());
+    let mut third = Node::greet(&mut world, "one");
+    third.receive(&mut world);
+    world.pass(Duration::from_secs(4));
+    third.receive(&mut world);
+    assert!(third.conn.is_up());
+    assert_eq!(world.shut.get(&first.link), Some(&Shut::Close));
+}
+
+#[test]
+fn a_drain_finishes_what_is_under_way_and_then_says_so() {
+    let mut world = World::new(INI);
+    let mut node = Node::connect(&mut world, "one");
+    let client = world.client(GET);
+    let idle = world.accept(0);
+    let sid = node.request(&mut world);
+    world.engine.handle(Input::Control(Control::Drain), world.now);
+    world.run();
+    assert_eq!(world.shut.get(&idle), Some(&Shut::Close));
+    node.send(&mut world, &sid, "headers", HEAD);
+    node.send(&mut world, &sid, "body", b"Hello");
+    assert_eq!(world.read(client), "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nHello");
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.reports.last(), Some(&Report::Stopped));
+}
