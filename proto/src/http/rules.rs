@@ -163,18 +163,18 @@ fn check_response(head: &[u8], limits: &Limits) -> Option<Response> {
 
 /// Names what is wrong with a head that the parser refused.
 fn explain(head: &[u8], error: httparse::Error) -> Cause {
-    let follows = |first: u8, second: &[u8]| {
-        memchr::memchr_iter(first, head).any(|at| head.get(at + 1).is_some_and(|next| second.contains(next)))
-    };
     if memchr::memchr(0, head).is_some() {
-        return Cause::NulByte;
-    }
-    match error {
-        httparse::Error::TooManyHeaders => Cause::FieldsTooMany,
-        httparse::Error::Version if names_a_version(head) => Cause::VersionUnsupported,
-        _ if memchr::memchr_iter(b'\r', head).any(|at| head.get(at + 1) != Some(&b'\n')) => Cause::BareLineBreak,
-        _ if follows(b'\n', b" \t") => Cause::LineFolding,
-        _ => Cause::HeadMalformed,
+        Cause::NulByte
+    } else if error == httparse::Error::TooManyHeaders {
+        Cause::FieldsTooMany
+    } else if error == httparse::Error::Version && names_a_version(head) {
+        Cause::VersionUnsupported
+    } else if memchr::memchr_iter(b'\r', head).any(|at| head.get(at + 1) != Some(&b'\n')) {
+        Cause::BareLineBreak
+    } else if memchr::memchr_iter(b'\n', head).any(|at| matches!(head.get(at + 1), Some(b' ' | b'\t'))) {
+        Cause::LineFolding
+    } else {
+        Cause::HeadMalformed
     }
 }
 

@@ -90,4 +90,14 @@ mod tests {
         head.insert(20, b'a');
         assert_eq!(both_ways(&head), Err(Cause::HeadTooLarge));
     }
+
+    #[test]
+    fn no_byte_is_searched_twice() {
+        let head = b"GET / HTTP/1.1\r\nA: b\r\nCc: d\r\n";
+        let mut scan = HeadScan::default();
+        for n in 0..=head.len() {
+            assert_eq!(scan.find(&head[..n], &LIMITS), Ok(None));
+            assert_eq!(scan.searched as usize, n);
+        }
+    }
 }

@@ -3,8 +3,21 @@
 //! A [`Connection`] takes the bytes that were read and yields [`Event`]s; the same events, sent, become bytes in its
 //! outbound rope. It has one exchange at a time, so answers are in order by construction: while a complete request
 //! waits for its answer, pipelined bytes stay with the caller.
+//!
+//! ```text
+//! server, reading:  Idle -> Head -> Length | Chunked -> Complete -> Idle ...
+//! server, writing:  Idle -> Waiting -> Length | Chunked | UntilClose -> Complete -> Idle ...
+//! client, writing:  Idle -> Length | Chunked -> Complete -> Idle ...
+//! client, reading:  Idle -> Head [-> Idle: interim] -> Length | Chunked | UntilEof -> Complete -> Idle ...
+//! ```
+//!
+//! Both halves return to Idle together, when both are Complete, or the connection closes: reading is then Closed.
 
 mod body;
+mod parse;
+#[cfg(test)]
+mod tests;
+mod write;
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -12,9 +25,9 @@ use core::fmt;
 pub use body::{ChunkDecoder, Decoded, Piece};
 
 use crate::error::{Cause, Violation};
-use crate::http::{Event, Settings};
+use crate::http::{Event, HeadScan, Settings, Version};
 use crate::rope::Rope;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// How far the message that is being sent has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,69 +73,224 @@ impl core::error::Error for SendError {}
 /// [`outbound`](Self::outbound), and call [`handle_timeout`](Self::handle_timeout) when
 /// [`poll_timeout`](Self::poll_timeout) says. Once [`is_closing`](Self::is_closing) names a cause, close the
 /// connection when the outbound rope is empty.
+///
+/// The machine does not hold requests back while its outbound rope is long: a caller that answers pipelined requests
+/// at once looks at the rope's length before it offers more bytes.
 pub struct Connection {
     settings: Arc<Settings>,
     outbound: Rope,
+    event: Option<Event>,
+    reading: Reading,
+    writing: Writing,
+    exchange: Exchange,
+    /// Body bytes that may still come.
+    body_room: u64,
+    /// After an early answer: body bytes that may still be thrown away.
+    discarding: Option<usize>,
+    deadline: Option<Instant>,
+    closing: Option<Cause>,
+    violation: Option<Violation>,
+    is_server: bool,
+    /// An [`Event::End`] is to be polled after `event`.
+    end_due: bool,
+    /// The peer has ended its direction.
+    eof: bool,
+    /// The caller does not read: the body's deadline rests.
+    paused: bool,
+    /// A message head was received.
+    kept: bool,
+    /// The current exchange is the last, as its heads say.
+    last: bool,
+    /// The current exchange, or the next, is the last, as the caller wants.
+    going_away: bool,
+}
+
+/// What is received.
+#[derive(Clone, Debug)]
+enum Reading {
+    /// Between two messages, or before the final response.
+    Idle {
+        /// Empty lines skipped.
+        blanks: u8,
+    },
+    /// Inside a head.
+    Head(HeadScan),
+    /// A body of which this many bytes are to come.
+    Length(u64),
+    /// A chunked body.
+    Chunked(ChunkDecoder),
+    /// A body that ends with the connection.
+    UntilEof,
+    /// The message is complete.
+    Complete,
+    /// Nothing more is read.
+    Closed,
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    /// There is nothing to answer; a client may send a request.
+    Idle,
+    /// A request waits for its final response.
+    Waiting,
+    /// A body of which this many bytes are to come.
+    Length(u64),
+    /// A chunked body.
+    Chunked,
+    /// A body that ends with the connection.
+    UntilClose,
+    /// The message is complete.
+    Complete,
+}
+
+/// What has to be remembered of a request until it is answered.
+#[derive(Clone, Copy, Debug)]
+struct Exchange {
+    version: Version,
+    keep_alive: bool,
+    waits_for_continue: bool,
+    is_head: bool,
+    wants_html: bool,
+}
+
+impl Exchange {
+    /// A request of which nothing is known: its answer closes the connection.
+    const UNKNOWN: Self = Self {
+        version: Version::Http11,
+        keep_alive: false,
+        waits_for_continue: false,
+        is_head: false,
+        wants_html: false,
+    };
 }
 
 impl Connection {
     /// The server's side of a connection that was accepted at `now`.
-    pub fn server(settings: Arc<Settings>, _now: Instant) -> Self {
-        Self { settings, outbound: Rope::new() }
+    pub fn server(settings: Arc<Settings>, now: Instant) -> Self {
+        let mut connection = Self::new(settings, true);
+        connection.arm(connection.settings.limits.head_timeout, now);
+        connection
     }
 
     /// The client's side. It has no deadlines of its own.
     pub fn client(settings: Arc<Settings>, _now: Instant) -> Self {
-        Self { settings, outbound: Rope::new() }
+        Self::new(settings, false)
+    }
+
+    fn new(settings: Arc<Settings>, is_server: bool) -> Self {
+        Self {
+            settings,
+            outbound: Rope::new(),
+            event: None,
+            reading: Reading::Idle { blanks: 0 },
+            writing: Writing::Idle,
+            exchange: Exchange::UNKNOWN,
+            body_room: u64::MAX,
+            discarding: None,
+            deadline: None,
+            closing: None,
+            violation: None,
+            is_server,
+            end_due: false,
+            eof: false,
+            paused: false,
+            kept: false,
+            last: false,
+            going_away: false,
+        }
     }
 
     /// Takes bytes that the peer sent and returns how many; the caller keeps the rest and offers it again, followed
     /// by newer bytes. Takes nothing while an event waits or [`room`](Self::room) is zero; takes and ignores
     /// everything once the connection is closing.
-    pub fn receive(&mut self, data: &[u8], _now: Instant) -> usize {
-        data.len().min(self.settings.limits.head_bytes)
+    pub fn receive(&mut self, data: &[u8], now: Instant) -> usize {
+        let mut used = 0;
+        while !self.event_waits() && self.closing.is_none() {
+            match self.read_step(&data[used..], now) {
+                Ok(0) => {
+                    if self.eof {
+                        self.conclude_eof(now);
+                    }
+                    break;
+                }
+                Ok(n) => used += n,
+                Err(violation) => self.violate(violation, now),
+            }
+        }
+        if self.closing.is_some() { data.len() } else { used }
     }
 
-    /// The peer has ended its sending direction.
+    /// The peer has ended its sending direction; call it when everything before that was offered.
     ///
-    /// The caller goes on offering what it has kept, and offers the empty rest too after each complete exchange: the
-    /// connection closes when nothing more can come of it.
-    pub fn receive_eof(&mut self, _now: Instant) {}
+    /// Where a request waits for its answer this is only remembered: the caller goes on offering what it has kept,
+    /// the empty rest too, after each complete exchange, and the connection closes when nothing more can come of it.
+    pub fn receive_eof(&mut self, now: Instant) {
+        self.eof = true;
+        if !self.event_waits() && self.closing.is_none() {
+            self.conclude_eof(now);
+        }
+    }
 
     /// What was received.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        if let Some(event) = self.event.take() {
+            return Some(event);
+        }
+        core::mem::take(&mut self.end_due).then_some(Event::End)
     }
 
     /// How many bytes are welcome: zero while an event waits, or while a complete request waits for its answer.
     pub fn room(&self) -> usize {
-        0
+        if self.event_waits() && self.closing.is_none() {
+            return 0;
+        }
+        match self.reading {
+            Reading::Complete => 0,
+            Reading::Idle { .. }
+            | Reading::Head(_)
+            | Reading::Length(_)
+            | Reading::Chunked(_)
+            | Reading::UntilEof
+            | Reading::Closed => self.settings.limits.head_bytes,
+        }
     }
-
-    /// Sends a part of a message.
-    ///
-    /// # Errors
-    /// See [`SendError`].
-    pub fn send(&mut self, _event: Event, _now: Instant) -> Result<Progress, SendError> {
-        Err(SendError::OutOfOrder)
-    }
-
-    /// Asks the client for the body it holds back, if it does and neither body nor final response has begun.
-    pub fn send_continue(&mut self, _now: Instant) {}
 
     /// Bounds the body of the current request; call it right after its head. A body announced larger is answered
     /// with 413 at once. Without this call [`Limits::body_bytes`](crate::limits::Limits::body_bytes) holds.
     ///
     /// # Errors
     /// The body is announced larger; the answer is in the outbound rope.
-    pub fn limit_body(&mut self, _max: u64, _now: Instant) -> Result<(), Violation> {
-        Ok(())
+    pub fn limit_body(&mut self, max: u64, now: Instant) -> Result<(), Violation> {
+        self.body_room = max;
+        match self.reading {
+            Reading::Length(length) if length > max => {
+                let violation = Violation::from(Cause::BodyTooLarge);
+                self.violate(violation, now);
+                Err(violation)
+            }
+            Reading::Idle { .. }
+            | Reading::Head(_)
+            | Reading::Length(_)
+            | Reading::Chunked(_)
+            | Reading::UntilEof
+            | Reading::Complete
+            | Reading::Closed => Ok(()),
+        }
     }
 
-    /// Whether body bytes are being waited for: while the caller does not read, for reasons of its own, it says
-    /// `false`, and the body's deadline rests.
-    pub fn set_reading(&mut self, _reading: bool, _now: Instant) {}
+    /// Whether the caller reads: while it does not, for reasons of its own, it says `false`, and the deadline of the
+    /// request's body rests.
+    pub fn set_reading(&mut self, reading: bool, now: Instant) {
+        if self.paused != reading {
+            return;
+        }
+        self.paused = !reading;
+        if self.is_server && self.discarding.is_none() && self.in_body() {
+            self.arm_body(now);
+        }
+    }
 
     /// Ends the current exchange for `cause`: with an error page if no byte of the final response was queued (then it
     /// returns `true`, and the connection lives on if the request was complete), else by closing without an end mark
@@ -131,15 +299,36 @@ impl Connection {
         self.fail_with(cause, cause.status(), now)
     }
 
-    /// As [`fail`](Self::fail), with a status other than the cause's own.
-    pub fn fail_with(&mut self, _cause: Cause, _status: u16, _now: Instant) -> bool {
-        false
+    /// As [`fail`](Self::fail), with a status (200 to 999) other than the cause's own.
+    pub fn fail_with(&mut self, cause: Cause, status: u16, now: Instant) -> bool {
+        if self.closing.is_some() {
+            return false;
+        }
+        if self.writing != Writing::Waiting {
+            self.close(cause);
+            return false;
+        }
+        let is_last = !matches!(self.reading, Reading::Complete);
+        self.send_page(cause, status, is_last);
+        if is_last {
+            self.drop_events();
+            self.close(cause);
+        } else {
+            self.finish_writing(now);
+        }
+        true
     }
 
     /// Lets the current response be the last, or the next if a request is on its way; an idle connection closes now.
-    pub fn close_after_response(&mut self, _now: Instant) {}
+    pub fn close_after_response(&mut self, _now: Instant) {
+        if self.is_idle() {
+            self.close(Cause::Complete);
+        } else {
+            self.going_away = true;
+        }
+    }
 
-    /// Bytes to be written.
+    /// Bytes to be written. Call [`Rope::advance`] for what was.
     pub fn outbound(&mut self) -> &mut Rope {
         &mut self.outbound
     }
@@ -147,36 +336,133 @@ impl Connection {
     /// When to call [`handle_timeout`](Self::handle_timeout) next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.deadline
     }
 
     /// Deadlines that have come take effect; earlier calls change nothing.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_none_or(|at| now < at) {
+            return;
+        }
+        self.deadline = None;
+        match self.reading {
+            // The last response is still on its way: the client is slow, not idle.
+            Reading::Idle { .. } if !self.outbound.is_empty() => {
+                self.arm(self.settings.limits.keep_alive_timeout, now);
+            }
+            Reading::Idle { .. } => self.close(if self.kept { Cause::KeepAliveTimeout } else { Cause::HeadTimeout }),
+            Reading::Head(_) => self.violate(Cause::HeadTimeout.into(), now),
+            Reading::Length(_) | Reading::Chunked(_) if self.discarding.is_some() => self.close(Cause::Complete),
+            Reading::Length(_) | Reading::Chunked(_) => self.violate(Cause::BodyTimeout.into(), now),
+            Reading::UntilEof | Reading::Complete | Reading::Closed => {}
+        }
+    }
 
     /// Why nothing more will be read, or queued: close when the outbound rope is empty. [`Cause::Complete`] is the
     /// clean end.
     pub fn is_closing(&self) -> Option<Cause> {
-        None
+        self.closing
     }
 
     /// What the peer did wrong, if that is why the connection is closing.
     pub fn violation(&self) -> Option<Violation> {
-        None
+        self.violation
     }
 
     /// Whether the connection is between two exchanges, with no byte of the next.
     pub fn is_idle(&self) -> bool {
-        false
+        matches!(self.reading, Reading::Idle { .. }) && self.writing == Writing::Idle && !self.event_waits()
     }
 
     /// Whether a byte of the current exchange's final response was queued.
     pub fn response_begun(&self) -> bool {
-        false
+        match self.writing {
+            Writing::Length(_) | Writing::Chunked | Writing::UntilClose | Writing::Complete => true,
+            Writing::Idle | Writing::Waiting => false,
+        }
     }
 
     /// Whether the current request was received to its end.
     pub fn request_complete(&self) -> bool {
-        false
+        matches!(self.reading, Reading::Complete)
+    }
+
+    fn event_waits(&self) -> bool {
+        self.event.is_some() || self.end_due
+    }
+
+    fn in_body(&self) -> bool {
+        matches!(self.reading, Reading::Length(_) | Reading::Chunked(_))
+    }
+
+    fn drop_events(&mut self) {
+        self.event = None;
+        self.end_due = false;
+    }
+
+    /// Sets the deadline of what the server waits for.
+    fn arm(&mut self, after: Duration, now: Instant) {
+        self.deadline = self.is_server.then(|| now + after);
+    }
+
+    /// Sets the deadline of the next body byte, unless it is not the client that is awaited.
+    fn arm_body(&mut self, now: Instant) {
+        if self.paused || self.exchange.waits_for_continue {
+            self.deadline = None;
+        } else {
+            self.arm(self.settings.limits.body_timeout, now);
+        }
+    }
+
+    /// Says farewell to a peer that broke the protocol: with a page where an answer still has its place.
+    fn violate(&mut self, violation: Violation, _now: Instant) {
+        self.violation = Some(violation);
+        self.drop_events();
+        if self.is_server && !self.response_begun() {
+            self.send_page(violation.what, violation.status, true);
+        }
+        self.close(violation.what);
+    }
+
+    fn close(&mut self, cause: Cause) {
+        self.closing.get_or_insert(cause);
+        self.reading = Reading::Closed;
+        self.deadline = None;
+    }
+
+    /// The message that is being sent is complete.
+    fn finish_writing(&mut self, now: Instant) {
+        self.writing = Writing::Complete;
+        if !self.is_server {
+            return;
+        }
+        self.drop_events();
+        if self.last || self.going_away {
+            return self.close(Cause::Complete);
+        }
+        let drain_bytes = self.settings.limits.drain_bytes;
+        match self.reading {
+            Reading::Complete => self.finish_exchange(now),
+            Reading::Length(left) if left > drain_bytes as u64 => self.close(Cause::Complete),
+            Reading::Length(_) | Reading::Chunked(_) => {
+                self.discarding = Some(drain_bytes);
+                self.arm(self.settings.limits.drain_timeout, now);
+            }
+            Reading::Idle { .. } | Reading::Head(_) | Reading::UntilEof | Reading::Closed => {}
+        }
+    }
+
+    /// Both messages are complete: on to the next exchange.
+    fn finish_exchange(&mut self, now: Instant) {
+        if self.last || self.going_away {
+            return self.close(Cause::Complete);
+        }
+        self.reading = Reading::Idle { blanks: 0 };
+        self.writing = Writing::Idle;
+        self.exchange = Exchange::UNKNOWN;
+        self.discarding = None;
+        self.paused = false;
+        self.arm(self.settings.limits.keep_alive_timeout, now);
     }
 }
 
