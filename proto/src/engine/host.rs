@@ -2,11 +2,10 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use super::session::Server;
-use crate::config::{Config, NodeName, Redispatch, Serves};
+use crate::config::{Config, NodeName, Redispatch};
 use crate::time::Duration;
 
 /// Longest name that is looked up; DNS names end at 253 bytes, a port adds 6.
@@ -34,8 +33,8 @@ pub(super) struct Host {
 pub(super) struct Hosts {
     pub list: Vec<Host>,
     names: BTreeMap<Vec<u8>, usize>,
-    /// By listener and host: whether that host is reached through that listener.
-    reached: Vec<Vec<bool>>,
+    /// By listener: the hosts that are reached through it.
+    reached: Vec<Vec<usize>>,
 }
 
 impl Hosts {
@@ -61,22 +60,7 @@ impl Hosts {
                 redispatch: host.redispatch.unwrap_or(config.redispatch),
             });
         }
-        let serves_http = |serves: &Serves| match serves {
-            Serves::Http { .. } => true,
-            Serves::Zmq => false,
-        };
-        let mut has_own = vec![false; list.len()];
-        for listener in config.listeners.iter().filter(|listener| serves_http(&listener.serves)) {
-            listener.hosts.iter().for_each(|host| has_own[*host] = true);
-        }
-        let reached = config
-            .listeners
-            .iter()
-            .map(|listener| match listener.hosts.as_slice() {
-                [] => has_own.iter().map(|own| !own).collect(),
-                hosts => (0..list.len()).map(|host| hosts.contains(&host)).collect(),
-            })
-            .collect();
+        let reached = config.listeners.iter().map(|listener| config.reached_by(listener)).collect();
         Self { list, names, reached }
     }
 
@@ -89,24 +73,20 @@ impl Hosts {
         lower.make_ascii_lowercase();
         let bare = without_port(lower);
         let reached = &self.reached[listener];
-        [&lower[..], bare, b"*"].iter().find_map(|name| self.names.get(*name).copied().filter(|host| reached[*host]))
+        [&lower[..], bare, b"*"]
+            .iter()
+            .find_map(|name| self.names.get(*name).copied().filter(|host| reached.contains(host)))
     }
 
-    /// The hosts that a node of this identity may serve, coming from a link for `hosts` (empty: for all that have no
-    /// links of their own).
-    pub fn served_by(&self, config: &Config, identity: &[u8], hosts: &[usize]) -> Vec<usize> {
-        let exact = |name: &NodeName| matches!(name, NodeName::Exact(name) if name.as_bytes() == identity);
+    /// Those of `hosts` that a node of this identity may serve.
+    pub fn served_by(config: &Config, identity: &[u8], mut hosts: Vec<usize>) -> Vec<usize> {
+        let exact = |name: &NodeName| matches!(name, NodeName::Exact(_)) && name.matches(identity);
         let written_out = config.hosts.iter().any(|host| host.nodes.iter().any(exact));
-        let admits = |name: &NodeName| match name {
-            NodeName::Exact(name) => name.as_bytes() == identity,
-            NodeName::Pattern(pattern) => !written_out && matches_pattern(pattern.as_bytes(), identity),
-            NodeName::App(_) => false,
-        };
-        let listeners = config.listeners.iter().filter(|listener| listener.serves == Serves::Zmq);
-        let own: Vec<usize> =
-            listeners.flat_map(|l| &l.hosts).chain(config.dials.iter().flat_map(|dial| &dial.hosts)).copied().collect();
-        let carries = |host: usize| if hosts.is_empty() { !own.contains(&host) } else { hosts.contains(&host) };
-        (0..config.hosts.len()).filter(|host| carries(*host) && config.hosts[*host].nodes.iter().any(admits)).collect()
+        hosts.retain(|host| {
+            let nodes = &config.hosts[*host].nodes;
+            if written_out { nodes.iter().any(exact) } else { nodes.iter().any(|name| name.matches(identity)) }
+        });
+        hosts
     }
 }
 
@@ -131,47 +111,9 @@ fn without_port(name: &[u8]) -> &[u8] {
     }
 }
 
-/// Whether `text` matches `pattern`, in which `*` stands for any run of bytes. Linear in the length of both for each
-/// star, without recursion.
-pub(super) fn matches_pattern(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(byte) if *byte == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => {
-                let Some((at, from)) = star else { return false };
-                star = Some((at, from + 1));
-                p = at + 1;
-                t = from + 1;
-            }
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns_match_runs() {
-        let matches = |pattern: &str, text: &str| matches_pattern(pattern.as_bytes(), text.as_bytes());
-        assert!(matches("web-*", "web-1"));
-        assert!(matches("web-*", "web-"));
-        assert!(!matches("web-*", "api-1"));
-        assert!(matches("*-eu-*", "a-b-eu-7"));
-        assert!(!matches("*-eu", "a-eu-1"));
-        assert!(matches("*", ""));
-        assert!(!matches("", "x"));
-    }
 
     #[test]
     fn ports_are_split_off_names_and_bracketed_addresses_only() {

@@ -63,7 +63,7 @@ impl Engine {
     }
 
     fn node_protocol(&self, origin: Origin, now: Instant) -> Protocol {
-        let plain = usize::from(!self.passwords(origin).is_empty());
+        let plain = usize::from(self.wants_password(origin));
         let conn = zmtp::Connection::new(Arc::clone(&self.zmtp[plain]), now);
         Protocol::Node(Box::new(NodeLink { conn, origin, user: None, node: None }))
     }
@@ -114,7 +114,7 @@ impl Engine {
             Err(why) => {
                 self.stats.count(Cause::DialFailed);
                 let retry_in = self.forget_dial(dial, now);
-                let endpoint = self.endpoint(dial);
+                let endpoint = self.config.dials[dial].endpoint();
                 self.report(Report::DialFailed { endpoint, why: why.to_string(), retry_in });
                 self.remove_link(slot);
             }

@@ -334,7 +334,7 @@ impl Engine {
     pub(crate) fn shows_credentials(&self, id: LinkId) -> bool {
         let Some(link) = self.links.slot_of(id).and_then(|slot| self.links.at(slot)) else { return false };
         match &link.protocol {
-            Protocol::Node(node) => !node.conn.is_up() && !self.passwords(node.origin).is_empty(),
+            Protocol::Node(node) => !node.conn.is_up() && self.wants_password(node.origin),
             Protocol::Http(_) | Protocol::Proxy(_) => false,
         }
     }
@@ -343,8 +343,7 @@ impl Engine {
     pub(crate) fn password_of(&self, id: LinkId, user: &[u8]) -> Option<&[u8]> {
         let link = self.links.slot_of(id).and_then(|slot| self.links.at(slot))?;
         let Protocol::Node(node) = &link.protocol else { return None };
-        let known = self.passwords(node.origin).iter().find(|known| known.node.as_bytes() == user)?;
-        Some(known.password.as_bytes())
+        Some(self.password(node.origin, user)?.password.as_bytes())
     }
 
     /// Counters.

@@ -13,16 +13,17 @@
 //! comes back after an ERROR.
 
 use alloc::collections::BTreeMap;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use super::Engine;
+use super::host::Hosts;
 use super::link::{Origin, Stage};
 use super::report::Report;
 use super::session::Server;
-use crate::config::{NodeName, Password};
+use crate::config::{NodeName, Password, matches_pattern};
 use crate::error::Cause;
 use crate::message::{Capabilities, Kind, Sid};
 use crate::time::{Duration, Instant};
@@ -71,7 +72,7 @@ pub(super) struct Nodes {
 
 impl Nodes {
     /// The nodes that are written out in the configuration.
-    pub fn new(engine_hosts: &mut super::host::Hosts, config: &crate::config::Config, now: Instant) -> Self {
+    pub fn new(engine_hosts: &mut Hosts, config: &crate::config::Config, now: Instant) -> Self {
         let mut nodes = Self { list: Vec::new(), by_identity: BTreeMap::new() };
         for (index, host) in config.hosts.iter().enumerate() {
             for name in &host.nodes {
@@ -160,10 +161,8 @@ impl Engine {
 
     fn on_credentials(&mut self, slot: usize, username: &[u8], password: &[u8], now: Instant) {
         let Some(origin) = self.links.at_mut(slot).and_then(|link| link.node()).map(|link| link.origin) else { return };
-        let known = self
-            .passwords(origin)
-            .iter()
-            .any(|known| known.node.as_bytes() == username && same_secret(known.password.as_bytes(), password));
+        let known =
+            self.password(origin, username).is_some_and(|known| same_secret(known.password.as_bytes(), password));
         let Some(link) = self.links.at_mut(slot) else { return };
         let peer = link.peer;
         let Some(node) = link.node() else { return };
@@ -179,30 +178,41 @@ impl Engine {
         self.report(Report::NodeRefused { identity: username.into(), peer, cause: Cause::CredentialsRefused });
     }
 
-    /// The passwords that links from `origin` are checked against.
-    pub(super) fn passwords(&self, origin: Origin) -> &[Password] {
-        match self.hosts_of(origin) {
-            [] => &self.config.passwords,
-            [host, ..] => &self.config.hosts[*host].passwords,
-        }
+    /// The password that a user must show on links from `origin`.
+    pub(super) fn password(&self, origin: Origin, user: &[u8]) -> Option<&Password> {
+        Password::of(self.config.passwords_of(self.own_hosts(origin)), user)
     }
 
-    fn hosts_of(&self, origin: Origin) -> &[usize] {
+    /// Whether nodes must show passwords on links from `origin`.
+    pub(super) fn wants_password(&self, origin: Origin) -> bool {
+        self.config.passwords_of(self.own_hosts(origin)).next().is_some()
+    }
+
+    fn own_hosts(&self, origin: Origin) -> &[usize] {
         match origin {
             Origin::Listener(listener) => &self.config.listeners[listener].hosts,
             Origin::Dial(dial) => &self.config.dials[dial].hosts,
         }
     }
 
+    /// The hosts that a node of this identity may serve when it comes from `origin`.
+    fn hosts_for(&self, origin: Origin, identity: &[u8]) -> Vec<usize> {
+        let carried = match origin {
+            Origin::Listener(listener) => self.config.reached_by(&self.config.listeners[listener]),
+            Origin::Dial(dial) => self.config.carried_by(&self.config.dials[dial]),
+        };
+        Hosts::served_by(&self.config, identity, carried)
+    }
+
     fn on_identity(&mut self, slot: usize, identity: Bytes, now: Instant) {
         let Some(link) = self.links.at_mut(slot).and_then(|link| link.node()) else { return };
         let origin = link.origin;
         if let Some(user) = &link.user
-            && !super::host::matches_pattern(user, &identity)
+            && !matches_pattern(user, &identity)
         {
             return self.refuse_node(slot, &identity, Cause::IdentityUnknown, now);
         }
-        let hosts = self.hosts.served_by(&self.config, &identity, self.hosts_of(origin));
+        let hosts = self.hosts_for(origin, &identity);
         if hosts.is_empty() {
             return self.refuse_node(slot, &identity, Cause::IdentityUnknown, now);
         }
@@ -426,7 +436,7 @@ impl Engine {
         let Some(origin) = self.links.at_mut(newcomer).and_then(|link| link.node()).map(|link| link.origin) else {
             return;
         };
-        let hosts = self.hosts.served_by(&self.config, identity, self.hosts_of(origin));
+        let hosts = self.hosts_for(origin, identity);
         self.connect_node(node, newcomer, hosts, now);
     }
 
@@ -457,11 +467,6 @@ impl Engine {
             self.take_over(node, challenger.link, &identity, now);
         }
         self.arm_node(node);
-    }
-
-    /// The first endpoint of a dial, for reports.
-    pub(super) fn endpoint(&self, dial: usize) -> String {
-        self.config.dials[dial].address.to_string()
     }
 }
 

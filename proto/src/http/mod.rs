@@ -16,6 +16,7 @@ pub use head::{BodySize, Fields, Framing, Request, RequestBuilder, Response, Res
 pub use pages::Pages;
 pub use rules::{REQUEST_LINE_SLACK, has_token, is_idempotent, is_safe, split_authority, tokens};
 
+pub(crate) use rules::push_decimal;
 pub(crate) use scan::HeadScan;
 
 use crate::limits::Limits;
