@@ -18,6 +18,8 @@ pub struct Lowered {
     pub connections: usize,
     /// `sessions` as it is now.
     pub sessions: usize,
+    /// Links of nodes (`max-nodes`) as it is now.
+    pub nodes: usize,
 }
 
 /// Raises the limit of open files (RLIMIT_NOFILE) to what `config` may need. Where that is not allowed, lowers the
@@ -64,7 +66,13 @@ fn lower(config: &mut Config, needed: usize, available: usize) -> Option<Lowered
     limits.node_links = share(limits.node_links);
     limits.connections = share(limits.connections);
     limits.sessions = limits.sessions.min(limits.connections);
-    Some(Lowered { needed, available, connections: limits.connections, sessions: limits.sessions })
+    Some(Lowered {
+        needed,
+        available,
+        connections: limits.connections,
+        sessions: limits.sessions,
+        nodes: limits.node_links,
+    })
 }
 
 #[cfg(test)]

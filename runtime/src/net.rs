@@ -65,8 +65,8 @@ impl Stream {
         Ok(rustix::net::shutdown(&self.0, rustix::net::Shutdown::Write)?)
     }
 
-    /// Closes with a reset: what is queued in the system is thrown away, and the peer is told so.
-    pub fn abort(self) {
+    /// Makes the close that follows a reset: what is queued in the system is thrown away, and the peer is told so.
+    pub fn abort(&self) {
         // Where linger cannot be set the socket is closed in the ordinary way, which is all that is left to do.
         let _ = sockopt::set_socket_linger(&self.0, Some(Duration::ZERO));
     }
@@ -362,6 +362,7 @@ mod tests {
         let mut client = TcpStream::connect(port_of(&listener)).unwrap();
         let (stream, _) = accept_when_ready(&listener);
         stream.abort();
+        drop(stream);
         assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 

@@ -120,8 +120,8 @@ fn claim(free: &mut BTreeSet<&BindAddr>, bound: &BindAddr) -> Option<BindAddr> {
         .cloned()
 }
 
-/// Word of our state to the service manager.
-#[derive(Debug)]
+/// Word of our state to the service manager, or to nobody by default.
+#[derive(Debug, Default)]
 pub struct Notify(Option<UnixDatagram>);
 
 impl Notify {
@@ -133,7 +133,7 @@ impl Notify {
     pub fn connect() -> io::Result<Self> {
         match env::var_os("NOTIFY_SOCKET") {
             Some(path) if !path.is_empty() => Self::to(&path),
-            Some(_) | None => Ok(Self(None)),
+            Some(_) | None => Ok(Self::default()),
         }
     }
 

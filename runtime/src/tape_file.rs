@@ -1,4 +1,4 @@
-//! The file of a recording: nobody else's, for nobody else's eyes, and of a bounded size.
+//! The file of a recording: nobody else's, and for nobody else's eyes.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -8,18 +8,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::OFlags;
 
-/// A writer that fails with `StorageFull` rather than pass its size. Clones write to the same file.
+/// A buffered writer, whose clones write to the same file. The recorder that writes to it bounds its size.
 #[derive(Clone)]
-pub struct TapeFile(Arc<Mutex<Capped<BufWriter<File>>>>);
+pub struct TapeFile(Arc<Mutex<BufWriter<File>>>);
 
 impl TapeFile {
-    /// Opens `path` for a recording of at most `bytes_max` bytes. An older recording of ours is overwritten.
+    /// Opens `path` for a recording. An older recording of ours is overwritten.
     ///
     /// # Errors
     ///
     /// The system's; and `AlreadyExists` if there is something else than a plain file of this user with a single name:
     /// it could be a trap that others have laid.
-    pub fn create(path: &Path, bytes_max: u64) -> io::Result<Self> {
+    pub fn create(path: &Path) -> io::Result<Self> {
         // Without NONBLOCK, opening a pipe that somebody put there would wait for its reader.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = OpenOptions::new()
@@ -38,7 +38,7 @@ impl TapeFile {
         }
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.set_len(0)?;
-        Ok(Self(Arc::new(Mutex::new(Capped { inner: BufWriter::new(file), left: bytes_max }))))
+        Ok(Self(Arc::new(Mutex::new(BufWriter::new(file)))))
     }
 
     /// From now on a panic of this process writes out what is buffered, before anything else: the last moments are
@@ -55,7 +55,7 @@ impl TapeFile {
         }));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Capped<BufWriter<File>>> {
+    fn lock(&self) -> MutexGuard<'_, BufWriter<File>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -67,28 +67,6 @@ impl Write for TapeFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.lock().flush()
-    }
-}
-
-/// Passes bytes on until a piece does not fit; nothing after that.
-struct Capped<W> {
-    inner: W,
-    left: u64,
-}
-
-impl<W: Write> Write for Capped<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() as u64 > self.left {
-            self.left = 0;
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "the recording has reached its size"));
-        }
-        let written = self.inner.write(bytes)?;
-        self.left -= written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }
 
@@ -106,7 +84,7 @@ mod tests {
         let path = scratch.path("tape");
         fs::write(&path, "an older and longer one").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        let mut tape = TapeFile::create(&path, 100).unwrap();
+        let mut tape = TapeFile::create(&path).unwrap();
         tape.write_all(b"a new one").unwrap();
         drop(tape);
         assert_eq!(fs::read(&path).unwrap(), b"a new one");
@@ -121,30 +99,17 @@ mod tests {
         symlink(&precious, scratch.path("symlink")).unwrap();
         fs::hard_link(&precious, scratch.path("link")).unwrap();
         for name in ["symlink", "link"] {
-            assert!(TapeFile::create(&scratch.path(name), 100).is_err(), "{name}");
+            assert!(TapeFile::create(&scratch.path(name)).is_err(), "{name}");
         }
-        assert!(TapeFile::create(Path::new("/dev/null"), 100).is_err());
+        assert!(TapeFile::create(Path::new("/dev/null")).is_err());
         assert_eq!(fs::read(&precious).unwrap(), b"keep");
-    }
-
-    #[test]
-    fn the_size_is_never_passed_and_what_fits_is_whole() {
-        let mut capped = Capped { inner: Vec::new(), left: 10 };
-        capped.write_all(b"12345").unwrap();
-        capped.write_all(b"67890").unwrap();
-        assert_eq!(capped.write_all(b"1").unwrap_err().kind(), io::ErrorKind::StorageFull);
-        let mut capped = Capped { inner: Vec::new(), left: 10 };
-        capped.write_all(b"12345").unwrap();
-        assert!(capped.write_all(b"123456").is_err());
-        assert!(capped.write_all(b"1").is_err(), "a later piece that would fit leaves a gap");
-        assert_eq!(capped.inner, b"12345");
     }
 
     #[test]
     fn what_is_buffered_can_be_written_out_by_any_clone() {
         let scratch = Scratch::new();
         let path = scratch.path("tape");
-        let mut tape = TapeFile::create(&path, 100).unwrap();
+        let mut tape = TapeFile::create(&path).unwrap();
         let mut clone = tape.clone();
         tape.write_all(b"kept").unwrap();
         clone.flush().unwrap();
