@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod driver;
 pub mod fdlimit;
 pub mod flags;
 pub mod log;
