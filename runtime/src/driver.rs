@@ -83,6 +83,51 @@ impl Clock {
     }
 }
 
+/// Things with small, dense numbers: links by slot, listeners by number.
+#[derive(Debug)]
+pub struct Table<T>(Vec<Option<T>>);
+
+impl<T> Table<T> {
+    /// A table without a place.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Places up to the highest that was ever taken.
+    pub fn places(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What is in `place`.
+    pub fn at(&mut self, place: usize) -> Option<&mut T> {
+        self.0.get_mut(place)?.as_mut()
+    }
+
+    /// Puts `value` into `place`; what was there is dropped.
+    pub fn put(&mut self, place: usize, value: T) {
+        if self.0.len() <= place {
+            self.0.resize_with(place + 1, || None);
+        }
+        self.0[place] = Some(value);
+    }
+
+    /// Empties `place`.
+    pub fn take(&mut self, place: usize) -> Option<T> {
+        self.0.get_mut(place)?.take()
+    }
+
+    /// All that is there, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().flatten()
+    }
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Something that another thread has to say to the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mail {
@@ -356,6 +401,17 @@ mod tests {
     }
 
     #[test]
+    fn a_place_in_a_table_is_empty_until_it_is_taken() {
+        let mut table = Table::new();
+        table.put(2, "two");
+        assert_eq!((table.at(0), table.at(1), table.at(2), table.at(3)), (None, None, Some(&mut "two"), None));
+        assert_eq!(table.places(), 3);
+        assert_eq!(table.iter().collect::<Vec<_>>(), [&"two"]);
+        assert_eq!(table.take(2), Some("two"));
+        assert_eq!((table.take(2), table.take(3)), (None, None));
+    }
+
+    #[test]
     fn an_inherited_listener_is_taken_instead_of_a_new_one() {
         let (listener, address) = Options::default().open(&loopback()).unwrap();
         let mut options = Options { inherited: vec![(loopback(), listener)], ..Options::default() };
@@ -412,7 +468,7 @@ mod tests {
                 match receiver.read(&stream) {
                     Read::Bytes { bytes, .. } => received.extend_from_slice(bytes),
                     Read::End => break,
-                    other => panic!("{other:?}"),
+                    other @ (Read::Nothing | Read::Failed(_)) => panic!("{other:?}"),
                 }
             }
             assert_eq!(received, text);
