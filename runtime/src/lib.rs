@@ -1,17 +1,25 @@
-//! What both programs share and the core may not do: sockets, names, signals, files, the log, privileges.
+//! What both programs share and the core may not do: the command line, files, the log, signals, privileges, sockets.
+//!
+//! A program is a name and a driver: its `main` is [`main`] with a [`Program`]. A driver finds here what it needs
+//! besides readiness: sockets ([`net`]), names ([`resolve`]), and what it is run with ([`driver`]).
 
 #![deny(unsafe_code)]
 
 pub mod driver;
-pub mod fdlimit;
-pub mod flags;
-pub mod log;
+mod fdlimit;
+mod flags;
+mod load;
+mod log;
 pub mod net;
-pub mod privileges;
+mod privileges;
+mod program;
 pub mod resolve;
-pub mod signal;
-pub mod systemd;
-pub mod tape_file;
+mod serve;
+mod signal;
+mod systemd;
+mod tape_file;
+
+pub use program::{Program, Run, main};
 
 #[cfg(test)]
 mod scratch;

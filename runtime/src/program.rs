@@ -1,0 +1,130 @@
+//! What a program does from its first line to its exit code.
+//!
+//! ```text
+//! command line --> --help, --version
+//!       |--------> --replay: read a tape, compare
+//!       v
+//! configuration --> --check: print it
+//!       v
+//! serve
+//! ```
+
+use std::env;
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use blastbeat_proto::config::{Config, Mode, Problem};
+use blastbeat_proto::engine::{Engine, Report, Welcome};
+use blastbeat_proto::tape;
+
+use crate::driver::Options;
+use crate::flags::{self, Action, Flags, Shown};
+use crate::load::load;
+use crate::serve::serve;
+
+/// A program: a name and a driver.
+#[derive(Clone, Copy)]
+pub struct Program {
+    /// The name of the binary.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// Runs an engine until it has finished. Reports go to the sink.
+    pub run: Run,
+}
+
+/// A driver.
+pub type Run = fn(Engine, Options, &mut dyn FnMut(Report)) -> io::Result<()>;
+
+/// It did what was asked.
+const DONE: u8 = 0;
+/// The configuration has problems.
+const CONFIGURATION: u8 = 1;
+/// The command line is wrong.
+const USAGE: u8 = 2;
+/// The server could not start, or had to give up.
+pub(crate) const FAILED: u8 = 3;
+/// The replay differs from the recording, or the recording cannot be read.
+const DIFFERENT: u8 = 4;
+
+/// Does what the command line asks for: the whole of a program's `main`. Call it once, before anything else.
+pub fn main(program: Program) -> ExitCode {
+    let code = match flags::parse(program.name, program.version, env::args_os()) {
+        Ok(Flags { action: Action::Replay(path), .. }) => replay(&path),
+        Ok(flags) => configured(program, &flags),
+        Err(Shown::Asked(text)) => {
+            show(&mut io::stdout(), &text);
+            DONE
+        }
+        Err(Shown::Wrong(text)) => {
+            show(&mut io::stderr(), &text);
+            USAGE
+        }
+    };
+    code.into()
+}
+
+fn configured(program: Program, flags: &Flags) -> u8 {
+    let mode = if flags.lenient { Mode::Lenient } else { Mode::Strict };
+    let loaded = match &flags.config {
+        Some(path) => load(path, mode),
+        None => Ok((Config::builtin(), Vec::new())),
+    };
+    let (config, warnings) = match loaded {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            show_problems(&problems);
+            return CONFIGURATION;
+        }
+    };
+    let tape = match &flags.action {
+        Action::Check => {
+            show_problems(&warnings);
+            config.warnings().iter().for_each(|warning| show(&mut io::stderr(), &format!("{warning}\n")));
+            show(&mut io::stdout(), &config.redacted().to_string());
+            return DONE;
+        }
+        Action::Serve(tape) => tape.as_ref(),
+        Action::Replay(_) => None,
+    };
+    match serve(program, config, &warnings, flags.config.as_deref(), tape) {
+        Ok(()) => DONE,
+        Err(why) => {
+            show(&mut io::stderr(), &format!("{}: {why}\n", program.name));
+            FAILED
+        }
+    }
+}
+
+/// Replays a recording into a fresh engine with the same apps.
+fn replay(path: &Path) -> u8 {
+    let verdict = File::open(path)
+        .map_err(tape::ReplayError::from)
+        .and_then(|file| tape::replay(&mut BufReader::new(file), add_apps, &mut |_, _| {}));
+    match verdict {
+        Ok(verdict) => {
+            show(&mut io::stdout(), &format!("{verdict}\n"));
+            if verdict.difference.is_none() { DONE } else { DIFFERENT }
+        }
+        Err(why) => {
+            show(&mut io::stderr(), &format!("{}: {why}\n", path.display()));
+            DIFFERENT
+        }
+    }
+}
+
+/// Gives an engine the apps that a configuration can name.
+pub(crate) fn add_apps(engine: &mut Engine) {
+    engine.add_app(Welcome::NAME, Box::new(Welcome::new()));
+}
+
+fn show_problems(problems: &[Problem]) {
+    problems.iter().for_each(|problem| show(&mut io::stderr(), &format!("{problem}\n")));
+}
+
+/// Writes text for a person; if nobody reads it, nobody misses it.
+fn show(to: &mut dyn Write, text: &str) {
+    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+}
