@@ -413,7 +413,7 @@ impl TextBuilder {
     }
 
     fn number(&mut self, number: u64) {
-        rules::push_decimal(&mut self.text, number);
+        super::push_decimal(&mut self.text, number);
     }
 
     /// A method, target or name: something without any white space in it.

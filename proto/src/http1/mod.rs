@@ -333,6 +333,11 @@ impl Connection {
         &mut self.outbound
     }
 
+    /// Bytes waiting to be written.
+    pub fn queued(&self) -> usize {
+        self.outbound.len()
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout) next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -463,12 +468,5 @@ impl Connection {
         self.discarding = None;
         self.paused = false;
         self.arm(self.settings.limits.keep_alive_timeout, now);
-    }
-}
-
-impl Connection {
-    /// Bytes waiting to be written.
-    pub fn queued(&self) -> usize {
-        self.outbound.len()
     }
 }
