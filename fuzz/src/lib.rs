@@ -1,0 +1,18 @@
+//! Fuzz bodies: each takes any bytes and panics if its invariant, its first comment, does not hold.
+//!
+//! `cargo +nightly fuzz run --features targets NAME` searches; `cargo test` in this folder replays the corpus and some
+//! thousand mutations of it. To add a body, write a module, give it a line in [`BODIES`], a target of three lines in
+//! `fuzz_targets/` with its entry in `Cargo.toml`, and a few files in `corpus/NAME/`.
+
+pub mod http1;
+
+/// A body: what it is called, and what it does with an input.
+pub struct Body {
+    /// Name of its target and of its folder in the corpus.
+    pub name: &'static str,
+    /// Panics if the invariant does not hold for this input.
+    pub run: fn(&[u8]),
+}
+
+/// Every body.
+pub const BODIES: &[Body] = &[Body { name: "http1", run: http1::body }];

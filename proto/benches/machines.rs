@@ -1,0 +1,122 @@
+//! What the machines cost, in nanoseconds per operation: `cargo bench -p blastbeat-proto [-- NAME]`.
+//!
+//! Each line is the best of several rounds, which is the figure that other work on the machine disturbs least. To add
+//! one, write a function and give it a line in `main`.
+
+#![allow(clippy::print_stdout, reason = "printing is what a benchmark is for")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use blastbeat_proto::http::{Event, Request, Response, Settings};
+use blastbeat_proto::http1::{ChunkDecoder, Connection, Piece};
+use blastbeat_proto::limits::Limits;
+use blastbeat_proto::time::Instant;
+use bytes::Bytes;
+
+const ROUNDS: usize = 7;
+const ROUND: std::time::Duration = std::time::Duration::from_millis(100);
+
+const CURL: &[u8] =
+    b"GET /hello?name=world HTTP/1.1\r\nHost: example.com\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n";
+const BROWSER: &[u8] = b"GET /articles/2026/some-title?utm_source=feed HTTP/1.1\r\nHost: www.example.com\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n\
+    Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\nConnection: keep-alive\r\n\
+    Cookie: session=0123456789abcdef0123456789abcdef; theme=dark\r\nUpgrade-Insecure-Requests: 1\r\n\
+    Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: none\r\nPriority: u=0, i\r\n\r\n";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\n";
+
+fn main() {
+    // `cargo test --benches` and `cargo bench` pass flags of their own; a name is what has no dash.
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let limits = Limits::DEFAULT;
+
+    measure(&wanted, "http1/parse-request/curl", || Request::parse(black_box(CURL), &limits));
+    measure(&wanted, "http1/parse-request/browser", || Request::parse(black_box(BROWSER), &limits));
+    let answer = Bytes::from_static(ANSWER);
+    measure(&wanted, "http1/parse-response", || Response::parse(black_box(answer.clone()), &limits));
+    measure(&wanted, "http1/exchange/curl", exchange(CURL));
+    measure(&wanted, "http1/exchange/browser", exchange(BROWSER));
+    measure(&wanted, "http1/exchange/chunked", chunked_exchange());
+    let chunks = b"400\r\n".iter().copied().chain([b'x'; 1024]).chain(*b"\r\n0\r\n\r\n").collect::<Vec<u8>>();
+    measure(&wanted, "http1/decode-chunks/1KiB", || decode(&chunks, &limits));
+}
+
+/// A kept connection: request in, response head parsed, head and body out.
+fn exchange(request: &'static [u8]) -> impl FnMut() -> usize {
+    let mut server = Connection::server(Settings::with_limits(Limits::DEFAULT), Instant::ZERO);
+    let (head, body) = (Bytes::from_static(ANSWER), Bytes::from_static(b"Hello, world!"));
+    move || {
+        let used = server.receive(black_box(request), Instant::ZERO);
+        while let Some(event) = server.poll_event() {
+            black_box(&event);
+        }
+        let (response, _) = Response::parse(head.clone(), &Limits::DEFAULT).expect("the answer is sound");
+        server.send(Event::Response(response), Instant::ZERO).expect("a request waits");
+        server.send(Event::Body(body.clone()), Instant::ZERO).expect("a response is open");
+        let written = server.outbound().len();
+        server.outbound().advance(written);
+        used + written
+    }
+}
+
+/// As `exchange`, for a response that the node did not frame.
+fn chunked_exchange() -> impl FnMut() -> usize {
+    let settings: Arc<Settings> = Settings::with_limits(Limits::DEFAULT);
+    let mut server = Connection::server(settings, Instant::ZERO);
+    let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n");
+    let body = Bytes::from_static(b"Hello, world!");
+    move || {
+        server.receive(black_box(CURL), Instant::ZERO);
+        while let Some(event) = server.poll_event() {
+            black_box(&event);
+        }
+        let (response, _) = Response::parse(head.clone(), &Limits::DEFAULT).expect("the answer is sound");
+        for event in [Event::Response(response), Event::Body(body.clone()), Event::End] {
+            server.send(event, Instant::ZERO).expect("a request waits");
+        }
+        let written = server.outbound().len();
+        server.outbound().advance(written);
+        written
+    }
+}
+
+fn decode(mut input: &[u8], limits: &Limits) -> usize {
+    let mut decoder = ChunkDecoder::new(limits);
+    let mut body = 0;
+    loop {
+        let decoded = decoder.decode(black_box(input)).expect("the chunks are sound");
+        match decoded.piece {
+            Some(Piece::Data(range)) => body += range.len(),
+            Some(Piece::End) => return body,
+            None => {}
+        }
+        input = &input[decoded.used..];
+    }
+}
+
+/// Runs `operation` until the figure is steady, and prints it.
+#[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a benchmark reads the clock")]
+fn measure<T>(wanted: &str, name: &str, mut operation: impl FnMut() -> T) {
+    if !name.contains(wanted) {
+        return;
+    }
+    let mut best = f64::INFINITY;
+    let mut count = 1_u32;
+    for _ in 0..ROUNDS {
+        loop {
+            let start = std::time::Instant::now();
+            for _ in 0..count {
+                black_box(operation());
+            }
+            let elapsed = start.elapsed();
+            if elapsed >= ROUND {
+                best = best.min(elapsed.as_secs_f64() * 1e9 / f64::from(count));
+                break;
+            }
+            count = count.saturating_mul(2);
+        }
+    }
+    println!("{name:<40} {best:>10.1} ns");
+}
