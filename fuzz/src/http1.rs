@@ -63,7 +63,7 @@ fn serve(data: &[u8], step: usize) -> Seen {
 /// A client reads responses to a request.
 fn ask(data: &[u8], step: usize) -> Seen {
     let mut client = Connection::client(settings(), Instant::ZERO);
-    let method = if data.len() % 5 == 0 { "HEAD" } else { "GET" };
+    let method = if data.len().is_multiple_of(5) { "HEAD" } else { "GET" };
     let request = Request::builder(method, "/", "example.com").build().expect("the request is sound");
     client.send(Event::Request(request), Instant::ZERO).expect("the client is idle");
     client.outbound().clear();

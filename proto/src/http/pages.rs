@@ -21,8 +21,10 @@ impl Pages {
     }
 
     /// The answer that tells a client of `cause`, and its body. `accept` is the request's Accept field; without one,
-    /// or where it leaves the choice open, the page is plain text (RFC 9110, 12.5.1).
+    /// or where it leaves the choice open, the page is plain text (RFC 9110, 12.5.1). A status that is none of a
+    /// final response's, 200 to 999, is taken for 500.
     pub fn render(&self, cause: Cause, status: u16, accept: Option<&[u8]>) -> (Response, Bytes) {
+        let status = if (200..1000).contains(&status) { status } else { 500 };
         let (html, body) = match self.0.get(&status) {
             Some(body) => (body.trim_ascii_start().starts_with(b"<"), body.clone()),
             None => {
@@ -36,7 +38,7 @@ impl Pages {
         if status == 503 {
             head = head.field("Retry-After", "1");
         }
-        let head = head.build().expect("a status of three digits and fixed fields make a sound head");
+        let head = head.build().expect("a status of three digits and fields without line breaks make a sound head");
         (head, body)
     }
 }

@@ -252,7 +252,8 @@ struct Target<'h> {
 /// Takes a target apart: origin form, absolute form of http and https, and `OPTIONS *` (RFC 9112, 3.2). A fragment
 /// never belongs into a target.
 fn split_target<'h>(method: &[u8], target: &'h [u8]) -> Option<Target<'h>> {
-    if !target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#') {
+    // The parser has refused white space and control bytes already.
+    if !target.is_ascii() || memchr::memchr(b'#', target).is_some() {
         return None;
     }
     if target.first() == Some(&b'/') {
@@ -304,20 +305,29 @@ pub fn split_authority(authority: &[u8]) -> Option<(&[u8], Option<u16>)> {
 
 /// Whether `name` is a reg-name (RFC 3986, 3.2.2); an IPv4 address is one too.
 fn is_reg_name(name: &[u8]) -> bool {
-    let mut rest = name;
-    while let [byte, tail @ ..] = rest {
-        rest = match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => tail,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => tail,
-            b'%' => match tail {
-                [high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
-                _ => return false,
-            },
-            _ => return false,
-        };
+    if !name.iter().all(|byte| REG_NAME[usize::from(*byte)]) {
+        return false;
     }
-    true
+    memchr::memchr_iter(b'%', name)
+        .all(|at| name.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
 }
+
+/// Bytes of a reg-name: unreserved, sub-delims, and the percent sign, which two hexadecimal digits have to follow.
+const REG_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~!$&'()*+,;=%";
+    let mut i = 0;
+    while i < others.len() {
+        table[others[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
 
 /// Whether a method is registered with IANA and passed on. CONNECT asks for a tunnel, PRI opens HTTP/2: neither is.
 fn is_method(method: &[u8]) -> bool {

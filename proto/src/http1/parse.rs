@@ -218,6 +218,10 @@ impl Connection {
         if self.discarding.is_some() {
             self.discard(bytes);
         } else if bytes > 0 {
+            // Tiny chunks between long extensions must not hold on to a buffer of the input's size.
+            if joined.capacity() / 2 > joined.len() {
+                joined.shrink_to_fit();
+            }
             let piece = if joined.is_empty() { Bytes::copy_from_slice(first) } else { Bytes::from(joined) };
             self.event = Some(Event::Body(piece));
         }

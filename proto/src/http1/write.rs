@@ -80,7 +80,7 @@ impl Connection {
         let (response, body) = self.settings.pages.render(cause, status, accept);
         self.last |= is_last;
         self.begin_response(&response);
-        if !self.exchange.is_head {
+        if matches!(self.writing, Writing::Length(_)) {
             self.outbound.push(body);
         }
     }
