@@ -3,6 +3,7 @@
 //! An [`Event`] that one machine yields is a command that another one takes. Heads keep the bytes they came as, in one
 //! allocation, with the places of names and values beside it.
 
+mod build;
 mod head;
 pub mod pages;
 mod rules;
@@ -12,7 +13,8 @@ use alloc::sync::Arc;
 
 use bytes::Bytes;
 
-pub use head::{BodySize, Fields, Framing, Request, RequestBuilder, Response, ResponseBuilder, Version, reason};
+pub use build::{RequestBuilder, ResponseBuilder, reason};
+pub use head::{BodySize, Fields, Framing, Request, Response, Version};
 pub use pages::Pages;
 pub use rules::{REQUEST_LINE_SLACK, has_token, is_idempotent, is_safe, split_authority, tokens};
 

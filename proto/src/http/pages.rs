@@ -6,7 +6,8 @@ use alloc::string::String;
 
 use bytes::Bytes;
 
-use super::head::{Framing, Response, reason};
+use super::build::reason;
+use super::head::{Framing, Response};
 use super::rules::tokens;
 use crate::error::Cause;
 

@@ -14,6 +14,7 @@
 //! Both halves return to Idle together, when both are Complete, or the connection closes: reading is then Closed.
 
 mod body;
+mod deadline;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ pub use body::{ChunkDecoder, Decoded, Piece};
 use crate::error::{Cause, Violation};
 use crate::http::{Event, HeadScan, Settings, Version};
 use crate::rope::Rope;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 /// How far the message that is being sent has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,18 +281,6 @@ impl Connection {
         }
     }
 
-    /// Whether the caller reads: while it does not, for reasons of its own, it says `false`, and the deadline of the
-    /// request's body rests.
-    pub fn set_reading(&mut self, reading: bool, now: Instant) {
-        if self.paused != reading {
-            return;
-        }
-        self.paused = !reading;
-        if self.is_server && self.discarding.is_none() && self.in_body() {
-            self.arm_body(now);
-        }
-    }
-
     /// Ends the current exchange for `cause`: with an error page if no byte of the final response was queued (then it
     /// returns `true`, and the connection lives on if the request was complete), else by closing without an end mark
     /// (`false`).
@@ -338,31 +327,6 @@ impl Connection {
         self.outbound.len()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) next.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
-    }
-
-    /// Deadlines that have come take effect; earlier calls change nothing.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if self.deadline.is_none_or(|at| now < at) {
-            return;
-        }
-        self.deadline = None;
-        match self.reading {
-            // The last response is still on its way: the client is slow, not idle.
-            Reading::Idle { .. } if !self.outbound.is_empty() => {
-                self.arm(self.settings.limits.keep_alive_timeout, now);
-            }
-            Reading::Idle { .. } => self.close(if self.kept { Cause::KeepAliveTimeout } else { Cause::HeadTimeout }),
-            Reading::Head(_) => self.violate(Cause::HeadTimeout.into(), now),
-            Reading::Length(_) | Reading::Chunked(_) if self.discarding.is_some() => self.close(Cause::Complete),
-            Reading::Length(_) | Reading::Chunked(_) => self.violate(Cause::BodyTimeout.into(), now),
-            Reading::UntilEof | Reading::Complete | Reading::Closed => {}
-        }
-    }
-
     /// Why nothing more will be read, or queued: close when the outbound rope is empty. [`Cause::Complete`] is the
     /// clean end.
     pub fn is_closing(&self) -> Option<Cause> {
@@ -396,27 +360,9 @@ impl Connection {
         self.event.is_some() || self.end_due
     }
 
-    fn in_body(&self) -> bool {
-        matches!(self.reading, Reading::Length(_) | Reading::Chunked(_))
-    }
-
     fn drop_events(&mut self) {
         self.event = None;
         self.end_due = false;
-    }
-
-    /// Sets the deadline of what the server waits for.
-    fn arm(&mut self, after: Duration, now: Instant) {
-        self.deadline = self.is_server.then(|| now + after);
-    }
-
-    /// Sets the deadline of the next body byte, unless it is not the client that is awaited.
-    fn arm_body(&mut self, now: Instant) {
-        if self.paused || self.exchange.waits_for_continue {
-            self.deadline = None;
-        } else {
-            self.arm(self.settings.limits.body_timeout, now);
-        }
     }
 
     /// Says farewell to a peer that broke the protocol: with a page where an answer still has its place.
