@@ -104,6 +104,8 @@ pub struct Connection {
     last: bool,
     /// The current exchange, or the next, is the last, as the caller wants.
     going_away: bool,
+    /// When reading was closed the message was complete: no more of it is on its way.
+    ended_complete: bool,
 }
 
 /// What is received.
@@ -199,6 +201,7 @@ impl Connection {
             kept: false,
             last: false,
             going_away: false,
+            ended_complete: false,
         }
     }
 
@@ -351,9 +354,15 @@ impl Connection {
         }
     }
 
-    /// Whether the current request was received to its end.
+    /// Whether the current request was received to its end; still true when the connection closes after it.
     pub fn request_complete(&self) -> bool {
-        matches!(self.reading, Reading::Complete)
+        match self.reading {
+            Reading::Complete => true,
+            Reading::Closed => self.ended_complete,
+            Reading::Idle { .. } | Reading::Head(_) | Reading::Length(_) | Reading::Chunked(_) | Reading::UntilEof => {
+                false
+            }
+        }
     }
 
     fn event_waits(&self) -> bool {
@@ -377,6 +386,7 @@ impl Connection {
 
     fn close(&mut self, cause: Cause) {
         self.closing.get_or_insert(cause);
+        self.ended_complete = self.request_complete();
         self.reading = Reading::Closed;
         self.deadline = None;
     }

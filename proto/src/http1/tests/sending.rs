@@ -228,6 +228,7 @@ fn a_failed_exchange_is_answered_with_a_page_if_it_still_can_be() {
     assert!(uploading.fail(Cause::NodeLost, NOW));
     assert!(written(&mut uploading).contains("\r\nConnection: close\r\n"));
     assert_eq!(uploading.is_closing(), Some(Cause::NodeLost));
+    assert!(!uploading.request_complete());
 
     let mut begun = asked(GET);
     begun.send(response("HTTP/1.1 200 OK\r\n\r\n"), NOW).unwrap();
@@ -252,6 +253,7 @@ fn the_last_response_says_so() {
     waiting.send(body("hi"), NOW).unwrap();
     assert!(written(&mut waiting).contains("\r\nConnection: close\r\n"));
     assert_eq!(waiting.is_closing(), Some(Cause::Complete));
+    assert!(waiting.request_complete());
 
     let mut begun = asked(GET);
     begun.send(fine(), NOW).unwrap();
