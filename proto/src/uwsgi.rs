@@ -199,14 +199,15 @@ fn put_request(out: &mut Vec<u8>, request: &Request, context: &Context<'_>) {
 }
 
 fn put_server(out: &mut Vec<u8>, request: &Request, context: &Context<'_>) {
-    match split_port(context.section) {
-        ("*", _) if !request.hostname().is_empty() => put(out, b"SERVER_NAME", request.hostname()),
-        (name, _) => put(out, b"SERVER_NAME", name.as_bytes()),
+    let (name, port) = split_port(context.section);
+    match name {
+        "*" if !request.hostname().is_empty() => put(out, b"SERVER_NAME", request.hostname()),
+        name => put(out, b"SERVER_NAME", name.as_bytes()),
     }
-    put_with(out, b"SERVER_PORT", |out| match split_port(context.section) {
-        (_, Some(port)) => out.extend_from_slice(port.as_bytes()),
-        (_, None) => push_decimal(out, context.port.into()),
-    });
+    match port {
+        Some(port) => put(out, b"SERVER_PORT", port.as_bytes()),
+        None => put_with(out, b"SERVER_PORT", |out| push_decimal(out, context.port.into())),
+    }
 }
 
 fn put_remote(out: &mut Vec<u8>, remote: PeerAddr) {
