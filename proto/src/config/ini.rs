@@ -25,8 +25,8 @@ pub(super) enum Line<'a> {
 pub(super) enum Fault {
     /// It is not UTF-8.
     Encoding,
-    /// It has a NUL byte.
-    Nul,
+    /// It has a NUL byte, or outside a comment another control character than a tab.
+    Control,
     /// It starts with `[` and does not end with `]`.
     SectionOpen,
 }
@@ -35,7 +35,7 @@ impl Fault {
     pub(super) const fn message(self) -> &'static str {
         match self {
             Self::Encoding => "this line is not valid UTF-8; save the file as UTF-8",
-            Self::Nul => "this line has a NUL byte; a configuration is plain text",
+            Self::Control => "this line has a control character; a configuration is plain text",
             Self::SectionOpen => {
                 "a section starts here and does not end; write its name in brackets, alone on the line"
             }
@@ -58,11 +58,14 @@ pub(super) fn trim(text: &str) -> &str {
 
 fn read_line(line: &[u8]) -> Result<Option<Line<'_>>, Fault> {
     if line.contains(&0) {
-        return Err(Fault::Nul);
+        return Err(Fault::Control);
     }
     let line = trim(str::from_utf8(line).map_err(|_| Fault::Encoding)?);
     if line.is_empty() || line.starts_with([';', '#']) {
         return Ok(None);
+    }
+    if line.contains(|c: char| c.is_control() && c != '\t') {
+        return Err(Fault::Control);
     }
     if let Some(rest) = line.strip_prefix('[') {
         let name = rest.strip_suffix(']').ok_or(Fault::SectionOpen)?;
@@ -108,13 +111,14 @@ mod tests {
     #[test]
     fn a_line_that_cannot_be_read_is_named_and_spoils_no_other() {
         assert_eq!(
-            lines(b"a=1\n\xff=2\nb=\0\n[open\nc=3\n"),
+            lines(b"a=1\n\xff=2\nb=\0\n[open\nc=3\nd\re=4\n; \x1b"),
             [
                 (1, entry("a", "1")),
                 (2, Err(Fault::Encoding)),
-                (3, Err(Fault::Nul)),
+                (3, Err(Fault::Control)),
                 (4, Err(Fault::SectionOpen)),
                 (5, entry("c", "3")),
+                (6, Err(Fault::Control)),
             ]
         );
     }

@@ -31,10 +31,9 @@ impl fmt::Display for Problem {
         if self.line > 0 {
             write!(f, ":{}", self.line)?;
         }
-        // Both may come from a file that is no configuration at all: nothing in it should move a terminal's cursor.
         for part in [&self.key, &self.message] {
             if !part.is_empty() {
-                write!(f, ": {}", part.replace(char::is_control, "?"))?;
+                write!(f, ": {part}")?;
             }
         }
         Ok(())

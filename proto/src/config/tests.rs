@@ -257,8 +257,8 @@ fn a_message_never_shows_a_password() {
 
 #[test]
 fn control_characters_do_not_reach_the_terminal() {
-    let problems = problems("[blastbeat]\n\x1b[2J = 1\n");
-    assert!(!problems.contains('\x1b'), "{problems:?}");
+    let problems = problems("[blastbeat]\nnode\x1b[2J = 1\nbind = \x1b\n[blastbeat:\x1b]\nq\t\x07");
+    assert!(!problems.contains(|c: char| c.is_control() && c != '\n'), "{problems:?}");
 }
 
 #[test]
