@@ -215,6 +215,15 @@ mod tests {
     }
 
     #[test]
+    fn every_key_stands_in_the_table_of_the_documentation() {
+        let table = include_str!("mod.rs");
+        for name in LIMITS.iter().map(|key| key.name).chain(GlobalKey::NAMES.iter().chain(HostKey::NAMES).copied()) {
+            let row = |line: &str| line.starts_with("//! |") && line.contains(&format!("`{name}`"));
+            assert!(table.lines().any(row), "{name}");
+        }
+    }
+
+    #[test]
     fn each_name_is_there_once() {
         let mut names: Vec<_> = LIMITS.iter().map(|key| key.name).chain(GlobalKey::NAMES.iter().copied()).collect();
         let count = names.len();

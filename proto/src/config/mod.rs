@@ -2,6 +2,51 @@
 //!
 //! [`Config::parse`] reads an ini file and names all that is wrong with it; what it returns is checked, and the engine
 //! takes it as it is. A [`Config`]'s `Display` is such a file again.
+//!
+//! # Keys
+//!
+//! Sections are `[blastbeat]` and `[blastbeat:HOST]` or `[blastbeat:HOST:PORT]`, where `*` stands for all other hosts;
+//! sections of other names are ignored. Sizes are bytes, or take `k`, `m` or `g`; times are seconds, with decimals.
+//! Keys marked + may be repeated, those marked H stand in the section of a virtual host too, or only there (HH).
+//!
+//! | key | | value | default |
+//! |---|---|---|---|
+//! | `bind` | H+ | `ADDRESS:PORT [PRIORITY] [proxy]` or `unix:PATH …`; a host with one is reached by no shared one | |
+//! | `zmq` | H+ | `tcp://ADDRESS:PORT` or `ipc://PATH`; one of a host admits only that host's nodes | |
+//! | `zmq-connect` | H+ | the same, to connect to | |
+//! | `node` | HH+ | identity of a node, a pattern (`web-*`), or `app:welcome` for the built-in app | |
+//! | `alias` | HH+ | a further name of the host | |
+//! | `node-password` | H+ | `NAME PASSWORD`: nodes of these links need PLAIN; `NAME` may be a pattern | |
+//! | `node-capacity` | H | unanswered requests at one node; 0: no bound | 0 |
+//! | `node-timeout` | H | from a request's end to its answer | 60 |
+//! | `redispatch` | H | `all`, `safe` or `none`: which requests go to another node when theirs is lost | `safe` |
+//! | `sessions` | H | open sessions | 10,000 |
+//! | `timeout` | H | inactivity of a session | 1800 |
+//! | `max-body` | H | a request body | 1g |
+//! | `connections` | | open client connections | twice `sessions` |
+//! | `max-hops` | | how often nodes may pass a request on | 10 |
+//! | `retry-buffer` | | body bytes kept for another node | 1m |
+//! | `queue`, `queue-timeout` | | requests of a host that wait for a node, and how long | 1024, 10 |
+//! | `writequeue-buffer`, `writequeue-high` | | bytes queued for a client: at most, and when its source pauses | 8m, 256k |
+//! | `write-stall` | | a peer that takes nothing is cut after this | 60 |
+//! | `memory` | | bytes queued in all, in MB; numbers above 1,048,576 are bytes | 2048 |
+//! | `max-headers`, `max-head`, `max-target` | | fields of a head, its bytes, bytes of its target | 64, 64k, 16k |
+//! | `max-chunk-line`, `max-trailers` | | bytes of a chunk-size line, of a trailer section | 1k, 8k |
+//! | `pipeline-buffer` | | unread bytes of pipelined requests | 64k |
+//! | `head-timeout`, `body-timeout`, `keep-alive-timeout` | | for a head, between pieces of a body, between requests | 20, 30, 75 |
+//! | `linger-buffer`, `linger-timeout` | | input thrown away behind a farewell | 256k, 2 |
+//! | `credit` | | bytes a node with flow control may send ahead | 256k |
+//! | `max-message`, `max-frames` | | a ZeroMQ message | 16m, 1024 |
+//! | `handshake-timeout`, `heartbeat` | | of ZeroMQ links | 10, 10 |
+//! | `node-queue-buffer`, `node-queue-high` | | bytes queued for a node: at most, and when its clients pause | 8m, 1m |
+//! | `max-nodes` | | node links | 4096 |
+//! | `ping-freq`, `stats-freq` | | silence before a ping; between statistics, 0: never | 3, 60 |
+//! | `drain-timeout` | | to finish what is under way at the end | 10 |
+//! | `half-close` | | `on`: serve a client on that has ended its sending | `off` |
+//! | `trusted-proxy` | + | `ADDRESS/LENGTH`: networks whose X-Forwarded-* fields are believed | |
+//! | `error-page` | + | `STATUS PATH` | |
+//! | `uid`, `gid` | | user and group to become, by name or number | `nobody`, its group |
+//! | `access-log`, `log-format`, `log-level` | | `on`, `off`; `human`, `json`; `debug`, `info`, `warn`, `error` | `on`, `human`, `info` |
 
 mod draft;
 mod ini;
