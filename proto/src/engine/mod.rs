@@ -208,7 +208,10 @@ impl Engine {
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
         if let Some(mut recorder) = self.recorder.take() {
             recorder.input(&input, now, self);
-            self.recorder = Some(recorder);
+            match recorder.ended() {
+                None => self.recorder = Some(recorder),
+                Some(why) => self.report(Report::RecordingEnded { why: why.to_string() }),
+            }
         }
         match input {
             Input::Received { link, bytes } => {

@@ -136,6 +136,11 @@ pub enum Report {
     Access(Box<Access>),
     /// The figures of the server.
     Stats(Box<Snapshot>),
+    /// Nothing more is recorded; the server goes on.
+    RecordingEnded {
+        /// The tape is full, or the system's word for what keeps it from growing.
+        why: String,
+    },
     /// The server finishes what is under way.
     Draining {
         /// Sessions open.
@@ -199,6 +204,7 @@ impl Report {
             | Self::NodeRefused { .. }
             | Self::DialFailed { .. }
             | Self::MessageDropped { .. }
+            | Self::RecordingEnded { .. }
             | Self::AcceptPaused { .. } => Level::Warn,
             Self::ListenFailed { .. } => Level::Error,
         }
@@ -220,6 +226,7 @@ impl Report {
             Self::ClientRefused { .. } => "client-refused",
             Self::Access(_) => "access",
             Self::Stats(_) => "stats",
+            Self::RecordingEnded { .. } => "recording-ended",
             Self::Draining { .. } => "draining",
             Self::Stopped => "stopped",
         }
@@ -273,6 +280,7 @@ impl Report {
             }
             Self::Access(access) => access.fields(each),
             Self::Stats(snapshot) => snapshot.fields(each),
+            Self::RecordingEnded { why } => each("why", Text(why)),
             Self::Draining { sessions, within } => {
                 each("sessions", Number(*sessions as u64));
                 each("within", Seconds(*within));
