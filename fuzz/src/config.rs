@@ -4,7 +4,7 @@ use blastbeat_proto::config::{Config, Mode};
 
 /// What strict reading takes, lenient reading takes as the same. What is taken is written and read back the same, and
 /// its redacted form as well. Problems come in the order of their lines and print as one line each.
-pub fn config(data: &[u8]) {
+pub fn body(data: &[u8]) {
     let strict = Config::parse(data, "file", Mode::Strict);
     let lenient = Config::parse(data, "file", Mode::Lenient);
     if let Ok((config, _)) = &strict {

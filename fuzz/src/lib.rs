@@ -4,7 +4,10 @@
 //! thousand mutations of it. To add a body, write a module, give it a line in [`BODIES`], a target of three lines in
 //! `fuzz_targets/` with its entry in `Cargo.toml`, and a few files in `corpus/NAME/`.
 
+pub mod config;
 pub mod http1;
+pub mod proxy;
+pub mod uwsgi;
 
 /// A body: what it is called, and what it does with an input.
 pub struct Body {
@@ -15,4 +18,9 @@ pub struct Body {
 }
 
 /// Every body.
-pub const BODIES: &[Body] = &[Body { name: "http1", run: http1::body }];
+pub const BODIES: &[Body] = &[
+    Body { name: "config", run: config::body },
+    Body { name: "http1", run: http1::body },
+    Body { name: "proxy", run: proxy::body },
+    Body { name: "uwsgi", run: uwsgi::body },
+];

@@ -5,7 +5,7 @@ use blastbeat_proto::time::Instant;
 
 /// The outcome is the same however the bytes are cut; nothing is consumed before the header is whole, and nothing behind
 /// it; a header is longer than its bound in no case; addresses that were read are written and read back the same.
-pub fn proxy(data: &[u8]) {
+pub fn body(data: &[u8]) {
     let (step, data) = match data {
         [step, rest @ ..] => (usize::from(*step).max(1), rest),
         [] => (1, data),

@@ -8,7 +8,7 @@ use blastbeat_proto::uwsgi::{self, Context};
 /// What can be read of a packet is written and read back the same, and ends with at most one error. A response that
 /// is taken is one head and nothing else. A request becomes a packet whose every pair can be read, whose HTTP_* names
 /// are upper case and made by no field that could pose as another, or it is refused and leaves nothing behind.
-pub fn uwsgi(data: &[u8]) {
+pub fn body(data: &[u8]) {
     packet(data);
     response(data);
     request(data);
