@@ -187,7 +187,8 @@ pub(super) fn send_welcome(into: &mut Rope) {
     send_command("WELCOME", b"", into);
 }
 
-/// Queues ERROR. Libzmq knows a failed authentication by the reason "400", from ZAP (RFC 27).
+/// Queues ERROR. Libzmq knows a failed authentication by the reason "400", from ZAP (RFC 27). (The PLAIN client of 4.3
+/// takes any ERROR for an unexpected command; its handshake fails all the same, and it does not come back.)
 pub(super) fn send_error(cause: Cause, into: &mut Rope) {
     let mut data = Vec::new();
     push_sized(&mut data, if cause == Cause::CredentialsRefused { b"400" } else { cause.name().as_bytes() });
