@@ -5,6 +5,7 @@
 //!     └───────────────────────────┴─ violation, refusal, end ─┴──> closing
 //! ```
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use bytes::Bytes;
@@ -32,7 +33,7 @@ pub struct Connection {
     stage: Stage,
     outbound: Rope,
     /// A waiting event of the handshake; at most one of this and `message` waits.
-    event: Option<Event>,
+    event: Option<Box<Event>>,
     /// A waiting message, not wrapped into an event until it is taken: moving the larger enum about cost more than all
     /// the rest.
     message: Option<Message>,
@@ -122,7 +123,7 @@ impl Connection {
     pub fn poll_event(&mut self) -> Option<Event> {
         match self.message.take() {
             Some(message) => Some(Event::Message(message)),
-            None => self.event.take(),
+            None => self.event.take().map(|event| *event),
         }
     }
 
@@ -324,12 +325,13 @@ impl Connection {
                     }
                     let Some(body) = Command::body(rest, header)? else { break };
                     used += header.len + body.len();
-                    self.event = handshake.handle(Command::parse(body)?, &self.settings, &mut self.outbound)?;
+                    let event = handshake.handle(Command::parse(body)?, &self.settings, &mut self.outbound)?;
+                    self.event = event.map(Box::new);
                 }
                 Stage::Handshake { .. } | Stage::Up => break,
             }
         }
-        if let (Role::Dealer, Some(Event::Peer { .. })) = (self.settings.role, &self.event) {
+        if let (Role::Dealer, Some(Event::Peer { .. })) = (self.settings.role, self.event.as_deref()) {
             let accepted = self.accept(now);
             debug_assert!(accepted.is_ok(), "a peer that was just shown can be accepted");
         }

@@ -1,6 +1,6 @@
 //! A ROUTER made of `blastbeat_proto::zmtp` and mio, and nothing else: what one hop between the server and a node costs.
 //!
-//!     cargo run --release -p blastbeat-mio --example router -- tcp://127.0.0.1:5000
+//!     cargo run --release -p blastbeat-mio --example mio-router -- tcp://127.0.0.1:5000
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the command line")]
 
