@@ -17,6 +17,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::{fs, process, time};
 
@@ -24,6 +25,7 @@ use app::{Endpoint, Options, Peer, Work};
 use async_executor::LocalExecutor;
 use async_io::{Async, Timer};
 use blastbeat_proto::time::Instant;
+use blastbeat_proto::zmtp::Settings;
 
 fn main() -> io::Result<()> {
     let options = Options::read("smol-router");
@@ -33,35 +35,42 @@ fn main() -> io::Result<()> {
         work: RefCell::new(options.work),
     });
     let executor = Rc::new(LocalExecutor::new());
-    let accepting = executor.clone();
-    let serve = async move {
-        match &options.endpoint {
-            Endpoint::Tcp(address) => {
-                let address: SocketAddr =
-                    address.parse().map_err(|_| io::Error::other("an IP address and a port are needed"))?;
-                let listener = Async::<TcpListener>::bind(address)?;
-                loop {
-                    let Some((stream, _)) = accepted(listener.accept().await)? else { continue };
-                    stream.get_ref().set_nodelay(true)?;
-                    let peer = Peer::new(&options.settings, shared.now());
-                    accepting.spawn(shared.clone().serve(stream, peer)).detach();
-                }
-            }
-            Endpoint::Ipc(path) => {
-                // A socket that was left behind would be in the way.
-                if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()) {
-                    fs::remove_file(path)?;
-                }
-                let listener = Async::<UnixListener>::bind(path)?;
-                loop {
-                    let Some((stream, _)) = accepted(listener.accept().await)? else { continue };
-                    let peer = Peer::new(&options.settings, shared.now());
-                    accepting.spawn(shared.clone().serve(stream, peer)).detach();
-                }
+    // A task of its own: the future that is given to `run` is polled at every turn, and would ask for connections then.
+    let accepting = executor.spawn(accept(executor.clone(), options.endpoint, options.settings, shared));
+    async_io::block_on(executor.run(accepting))
+}
+
+async fn accept(
+    executor: Rc<LocalExecutor<'static>>,
+    endpoint: Endpoint,
+    settings: Arc<Settings>,
+    shared: Rc<Shared>,
+) -> io::Result<()> {
+    match endpoint {
+        Endpoint::Tcp(address) => {
+            let address: SocketAddr =
+                address.parse().map_err(|_| io::Error::other("an IP address and a port are needed"))?;
+            let listener = Async::<TcpListener>::bind(address)?;
+            loop {
+                let Some((stream, _)) = accepted(listener.accept().await)? else { continue };
+                stream.get_ref().set_nodelay(true)?;
+                let peer = Peer::new(&settings, shared.now());
+                executor.spawn(shared.clone().serve(stream, peer)).detach();
             }
         }
-    };
-    async_io::block_on(executor.run(serve))
+        Endpoint::Ipc(path) => {
+            // A socket that was left behind would be in the way.
+            if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.file_type().is_socket()) {
+                fs::remove_file(&path)?;
+            }
+            let listener = Async::<UnixListener>::bind(path)?;
+            loop {
+                let Some((stream, _)) = accepted(listener.accept().await)? else { continue };
+                let peer = Peer::new(&settings, shared.now());
+                executor.spawn(shared.clone().serve(stream, peer)).detach();
+            }
+        }
+    }
 }
 
 /// A connection that broke before it was accepted is no failure.
