@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::net::IpAddr;
 use std::io;
 
-use super::link::{HttpLink, Link, NodeLink, Origin, Protocol, ProxyLink, Stage};
+use super::link::{HttpLink, Link, NodeLink, Origin, Protocol, ProxyLink, Stage, Then};
 use super::report::Report;
 use super::{ACCEPT_PAUSE, Engine, Phase, REDIAL_MAX, REDIAL_MIN};
 use crate::address::{Address, BindAddr, PeerAddr};
@@ -279,7 +279,9 @@ impl Engine {
             (_, Stage::Draining { .. }) => self.remove_and_shut(slot, Shut::Close),
             // The farewell is still going out; there is nothing to drain after it.
             (_, Stage::Flushing { .. }) => {
-                link.stage = Stage::Flushing { drain: false };
+                if link.stage == (Stage::Flushing { then: Then::Drain }) {
+                    link.stage = Stage::Flushing { then: Then::Close };
+                }
                 self.touch(slot);
             }
             (Protocol::Http(http), _) => {
@@ -351,11 +353,14 @@ impl Engine {
             self.notice_close(slot, now);
         }
         let Some(link) = self.links.at_mut(slot) else { return };
-        if let Stage::Flushing { drain } = link.stage
+        if let Stage::Flushing { then } = link.stage
             && link.queued() == 0
         {
-            if !drain || link.eof {
-                return self.remove_and_shut(slot, Shut::Close);
+            match then {
+                Then::Abort => return self.remove_and_shut(slot, Shut::Abort),
+                Then::Close => return self.remove_and_shut(slot, Shut::Close),
+                Then::Drain if link.eof => return self.remove_and_shut(slot, Shut::Close),
+                Then::Drain => {}
             }
             let limits = &self.config.limits;
             link.stage = Stage::Draining { until: now + limits.drain_timeout, left: limits.drain_bytes };
@@ -375,14 +380,20 @@ impl Engine {
         };
         let Some(cause) = cause else { return };
         // Where the client may still be sending, a plain close would answer with a reset and eat the farewell.
-        let unread = match &link.protocol {
-            Protocol::Http(http) => violated || !link.inbox.is_empty() || !http.conn.request_complete(),
-            Protocol::Node(_) => true,
-            Protocol::Proxy(_) => false,
+        let unread = link.queued() > 0
+            && match &link.protocol {
+                Protocol::Http(http) => violated || !link.inbox.is_empty() || !http.conn.request_complete(),
+                Protocol::Node(_) => true,
+                Protocol::Proxy(_) => false,
+            };
+        let then = match &link.protocol {
+            Protocol::Http(http) if http.conn.is_cut() => Then::Abort,
+            _ if unread => Then::Drain,
+            _ => Then::Close,
         };
         link.inbox = Default::default();
         link.cause = cause;
-        link.stage = Stage::Flushing { drain: unread && link.queued() > 0 };
+        link.stage = Stage::Flushing { then };
         let (peer, is_client) = (link.peer, link.is_client());
         let (session, node) = match &mut link.protocol {
             Protocol::Http(http) => (http.session, None),

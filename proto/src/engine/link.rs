@@ -55,12 +55,20 @@ pub(super) enum Stage {
     /// A refused link is kept waiting, unread and unanswered.
     Held { until: Instant },
     /// No more input; closes when the queue is empty.
-    Flushing {
-        /// Unread input may be under way: half-close and drain before the close.
-        drain: bool,
-    },
+    Flushing { then: Then },
     /// Our direction is shut; input is thrown away.
     Draining { until: Instant, left: usize },
+}
+
+/// What follows the farewell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Nothing more can come: a plain close.
+    Close,
+    /// Unread input may be under way: half-close and drain before the close.
+    Drain,
+    /// The body that was cut ends with the connection: only a reset tells that it is not whole.
+    Abort,
 }
 
 /// Who speaks on a link.

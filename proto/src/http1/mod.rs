@@ -354,6 +354,12 @@ impl Connection {
         }
     }
 
+    /// Whether the connection closes inside a body that the close itself would seem to complete (RFC 9112, 8): only a
+    /// reset can tell the peer that something is missing.
+    pub fn is_cut(&self) -> bool {
+        self.closing.is_some() && self.writing == Writing::UntilClose
+    }
+
     /// Whether the current request was received to its end; still true when the connection closes after it.
     pub fn request_complete(&self) -> bool {
         match self.reading {
