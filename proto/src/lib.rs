@@ -1,4 +1,36 @@
 //! The protocol machines and the engine of BlastBeat, without sockets, clocks or threads.
+//!
+//! # What it does for you
+//!
+//! * [`engine`]: a whole front server as one state machine: give it what was read, write what it queues.
+//! * [`http1`]: one HTTP/1.1 connection, as server or client; [`http`]: its heads, rules and error pages.
+//! * [`zmtp`]: one ZMTP 3 connection, ROUTER or DEALER; [`dealer`]: a node of this server on top of it.
+//! * [`uwsgi`]: requests and responses as uwsgi packets; [`message`]: the words that nodes and server use.
+//! * [`proxy`]: the PROXY protocol in front of a connection.
+//! * [`config`]: an ini file, read and checked; [`tape`]: recordings of an engine.
+//!
+//! # What you must do
+//!
+//! Read the clock once per wake-up and pass [`time::Instant`]s in. Give a machine what was read with `receive`, keep
+//! what it did not take and offer it again with newer bytes behind it, drain `poll_event` after each call, write from
+//! `outbound` and `advance` it, and call `handle_timeout` when `poll_timeout` says. Events that are received are the
+//! commands that can be sent: both roles are one type, so two machines can talk in memory.
+//!
+//! A [`Violation`](error::Violation) is a peer's fault, and its farewell is queued already; a
+//! [`Misuse`](error::Misuse) is a bug of the caller. No machine panics on what a peer sends.
+//!
+//! # Features
+//!
+//! | feature | module | needs |
+//! |---|---|---|
+//! | `http1` | [`http`], [`http1`] | |
+//! | `uwsgi` | [`uwsgi`] | `http1` |
+//! | `zmtp` | [`zmtp`] | |
+//! | `message` | [`message`] | |
+//! | `proxy` | [`proxy`] | |
+//! | `dealer` | [`dealer`] | `zmtp`, `message`, `uwsgi` |
+//! | `config` | [`config`] | |
+//! | `engine` (default) | [`engine`], [`tape`] | all of them |
 
 #![forbid(unsafe_code)]
 
