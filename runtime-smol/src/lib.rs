@@ -12,7 +12,7 @@
 //! The clock is read once in a turn. What a turn's inputs have queued is written at its end, once for each link and
 //! straight to the socket, so that many requests share one write to a node and many answers one write to a client.
 //!
-//! The tasks own no state but the socket they wait for: everything else is in [`Driver`], which they borrow between
+//! The tasks own no state but the socket they wait for: everything else is in `Driver`, which they borrow between
 //! two awaits and never across one. A task runs at most once in a turn; one that has used up its share asks for the
 //! next turn. It is cancelled by dropping its handle, which stands in the link's or the listener's place in a table.
 

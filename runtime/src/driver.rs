@@ -37,7 +37,7 @@ pub struct Options {
     pub inherited: Vec<(BindAddr, Listener)>,
     /// Called once, when every listener of the start has been opened or has failed, and before anything is accepted:
     /// the place to give up privileges. An error ends the driver.
-    pub on_listening: Option<Box<dyn FnOnce() -> io::Result<()> + Send>>,
+    pub on_listening: Option<Box<dyn FnOnce() -> io::Result<()>>>,
     /// The mailbox that the driver empties: clone it before the driver runs to reach the engine while it does.
     pub handle: Handle,
     /// Disturbs reads and writes, for tests.

@@ -1,6 +1,8 @@
 //! Both drivers without descriptors to spare. The limit is the process's, so this is a program of its own with one
 //! test.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 use std::io::{self, Read, Write};
 use std::iter;
 use std::net::TcpStream;
@@ -13,7 +15,7 @@ use blastbeat_proto::config::{Config, Host, Listener, NodeName, Serves};
 use blastbeat_proto::engine::{BindAddr, Control, Engine, Report, Welcome};
 use blastbeat_proto::entropy::SeededEntropy;
 use blastbeat_proto::time::Instant;
-use blastbeat_runtime::driver::Options;
+use blastbeat_runtime::driver::{Handle, Options};
 use rustix::net::{AddressFamily, SocketType, connect, socket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -33,13 +35,16 @@ fn a_server_without_descriptors_accepts_again_when_it_has_some() {
         let entropy = Box::new(SeededEntropy::from_number(1));
         let mut engine = Engine::new(Arc::new(config), entropy, Instant::ZERO);
         engine.add_app(Welcome::NAME, Box::new(Welcome::new()));
-        let options = Options::default();
-        let handle = options.handle.clone();
+        let handle = Handle::new();
+        let own = handle.clone();
         let (send, reports) = channel();
-        let server = thread::spawn(move || run(engine, options, &mut |report| send.send(report).unwrap_or(())));
-        let address = wait_for(&reports, |report| match report {
-            Report::Listening { address: BindAddr::Tcp(address), .. } => Some(address),
-            _ => None,
+        let server = thread::spawn(move || {
+            let options = Options { handle: own, ..Options::default() };
+            run(engine, options, &mut |report| send.send(report).unwrap_or(()))
+        });
+        let address = wait_for(&reports, |report| {
+            let Report::Listening { address: BindAddr::Tcp(address), .. } = report else { return None };
+            Some(address)
         })
         .unwrap();
 

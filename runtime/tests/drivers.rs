@@ -1,5 +1,7 @@
 //! Both drivers with the real engine, over loopback: whatever one of them does, the other does too.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 use std::collections::VecDeque;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -70,7 +72,8 @@ fn requests_are_answered_in_order_on_one_connection(run: Run) {
 
 fn chaos_changes_nothing(run: Run) {
     for seed in 0..4 {
-        let server = Server::with(run, config(), Options { chaos: Some(Chaos::new(seed)), ..Options::default() });
+        let server =
+            Server::with(run, config(), move || Options { chaos: Some(Chaos::new(seed)), ..Options::default() });
         let mut clients: Vec<_> = (0..4).map(|_| server.connect()).collect();
         for size in [0, 3000, 40_000] {
             for client in &mut clients {
@@ -183,7 +186,7 @@ fn a_unix_socket_is_served_and_removed_at_the_end(run: Run) {
     let path = std::env::temp_dir().join(format!("blastbeat-drivers-{}-{number}", std::process::id()));
     let mut config = config();
     config.listeners.push(listener(BindAddr::Unix(path.clone()), Serves::Http { proxy: false }));
-    let mut server = Server::with(run, config, Options::default());
+    let mut server = Server::with(run, config, Options::default);
     server.wait_for(|report| matches!(report, Report::Listening { address: BindAddr::Unix(_), .. }));
     let mut client = UnixStream::connect(&path).unwrap();
     client.write_all(&get(300_000)).unwrap();
@@ -198,7 +201,7 @@ fn an_inherited_listener_is_served(run: Run) {
     let address = inherited.local_address().unwrap();
     let mut config = config();
     config.listeners[0].address = configured.clone();
-    let options = Options { inherited: vec![(configured, inherited)], ..Options::default() };
+    let options = || Options { inherited: vec![(configured, inherited)], ..Options::default() };
     let server = Server::with(run, config, options);
     assert_eq!(BindAddr::Tcp(server.http), address);
     let mut client = server.connect();
@@ -210,8 +213,9 @@ fn the_hook_is_called_once_when_all_listeners_are_open(run: Run) {
     let mut config = config();
     config.listeners.push(listener(BindAddr::Tcp(loopback()), Serves::Zmq));
     let (said, hears) = channel();
-    let hook = Box::new(move || said.send(()).map_err(io::Error::other));
-    let mut server = Server::with(run, config, Options { on_listening: Some(hook), ..Options::default() });
+    let hook = move || said.send(()).map_err(io::Error::other);
+    let options = || Options { on_listening: Some(Box::new(hook)), ..Options::default() };
+    let mut server = Server::with(run, config, options);
     // Reports are in one queue: both listeners stand in front of what comes after the hook.
     server.wait_for(|report| matches!(report, Report::Listening { serves: "zmq", .. }));
     hears.recv_timeout(PATIENCE).unwrap();
@@ -222,8 +226,9 @@ fn the_hook_is_called_once_when_all_listeners_are_open(run: Run) {
 }
 
 fn an_error_of_the_hook_ends_the_driver(run: Run) {
-    let hook = Box::new(|| Err(io::ErrorKind::PermissionDenied.into()));
-    let server = Server::with(run, config(), Options { on_listening: Some(hook), ..Options::default() });
+    let hook = || Err(io::ErrorKind::PermissionDenied.into());
+    let options = move || Options { on_listening: Some(Box::new(hook)), ..Options::default() };
+    let server = Server::with(run, config(), options);
     assert_eq!(server.stop().unwrap_err().kind(), io::ErrorKind::PermissionDenied);
 }
 
@@ -231,7 +236,7 @@ fn a_listener_that_cannot_be_opened_is_reported_and_the_others_serve(run: Run) {
     let taken = TcpListener::bind(loopback()).unwrap();
     let mut config = config();
     config.listeners.push(listener(BindAddr::Tcp(taken.local_addr().unwrap()), Serves::Zmq));
-    let mut server = Server::with(run, config, Options::default());
+    let mut server = Server::with(run, config, Options::default);
     server.wait_for(|report| matches!(report, Report::ListenFailed { serves: "zmq", .. }));
     let mut client = server.connect();
     client.write_all(&get(1)).unwrap();
@@ -241,7 +246,7 @@ fn a_listener_that_cannot_be_opened_is_reported_and_the_others_serve(run: Run) {
 fn a_dialled_node_is_greeted_and_dialled_again_when_it_goes(run: Run) {
     let node = TcpListener::bind(loopback()).unwrap();
     let port = node.local_addr().unwrap().port();
-    let _server = Server::with(run, dialling("127.0.0.1", port), Options::default());
+    let _server = Server::with(run, dialling("127.0.0.1", port), Options::default);
     for _ in 0..2 {
         let (mut link, _) = node.accept().unwrap();
         link.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -254,7 +259,7 @@ fn a_dialled_node_is_greeted_and_dialled_again_when_it_goes(run: Run) {
 fn a_name_is_resolved_before_it_is_dialled(run: Run) {
     let node = TcpListener::bind(loopback()).unwrap();
     let port = node.local_addr().unwrap().port();
-    let _server = Server::with(run, dialling("localhost", port), Options::default());
+    let _server = Server::with(run, dialling("localhost", port), Options::default);
     let (mut link, _) = node.accept().unwrap();
     link.set_read_timeout(Some(PATIENCE)).unwrap();
     link.read_exact(&mut [0; 10]).unwrap();
@@ -262,7 +267,7 @@ fn a_name_is_resolved_before_it_is_dialled(run: Run) {
 
 fn a_dial_that_is_refused_is_reported(run: Run) {
     let closed = TcpListener::bind(loopback()).unwrap().local_addr().unwrap();
-    let mut server = Server::with(run, dialling("127.0.0.1", closed.port()), Options::default());
+    let mut server = Server::with(run, dialling("127.0.0.1", closed.port()), Options::default);
     server.wait_for(|report| matches!(report, Report::DialFailed { .. }));
     // The second attempt follows from a time-out.
     server.wait_for(|report| matches!(report, Report::DialFailed { .. }));
@@ -305,14 +310,18 @@ struct Server {
 
 impl Server {
     fn start(run: Run) -> Self {
-        Self::with(run, config(), Options::default())
+        Self::with(run, config(), Options::default)
     }
 
-    fn with(run: Run, config: Config, options: Options) -> Self {
+    fn with(run: Run, config: Config, options: impl FnOnce() -> Options + Send + 'static) -> Self {
         let (engine, app) = engine(config);
-        let handle = options.handle.clone();
+        let handle = Handle::new();
+        let own = handle.clone();
         let (send, receive) = channel();
-        let thread = thread::spawn(move || run(engine, options, &mut |report| send.send(report).unwrap_or(())));
+        let thread = thread::spawn(move || {
+            let options = Options { handle: own, ..options() };
+            run(engine, options, &mut |report| send.send(report).unwrap_or(()))
+        });
         let http = match receive.recv_timeout(PATIENCE) {
             Ok(Report::Listening { address: BindAddr::Tcp(address), .. }) => address,
             other => panic!("{other:?}"),
