@@ -8,6 +8,7 @@ pub mod config;
 pub mod http1;
 pub mod proxy;
 pub mod uwsgi;
+pub mod zmtp;
 
 /// A body: what it is called, and what it does with an input.
 pub struct Body {
@@ -23,4 +24,5 @@ pub const BODIES: &[Body] = &[
     Body { name: "http1", run: http1::body },
     Body { name: "proxy", run: proxy::body },
     Body { name: "uwsgi", run: uwsgi::body },
+    Body { name: "zmtp", run: zmtp::body },
 ];
