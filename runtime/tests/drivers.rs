@@ -358,9 +358,10 @@ impl Server {
         loop {
             let report = reports.recv_timeout(PATIENCE).unwrap();
             let mut connections = None;
-            report.fields(&mut |name, value| match (name, value) {
-                ("connections", Value::Number(number)) => connections = Some(number),
-                _ => {}
+            report.fields(&mut |name, value| {
+                if let ("connections", Value::Number(number)) = (name, value) {
+                    connections = Some(number);
+                }
             });
             if let Some(connections) = connections {
                 return connections;
@@ -405,6 +406,7 @@ struct TestApp {
     uploads: Vec<(Sid, usize)>,
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "the inputs of an app are open to more")]
 impl App for TestApp {
     fn handle(&mut self, input: AppInput<'_>, replies: &mut Replies, _now: Instant) {
         match input {
