@@ -12,6 +12,7 @@ use blastbeat_proto::address::BindAddr;
 use blastbeat_proto::engine::{AppId, Control};
 use blastbeat_proto::time::Instant;
 
+use crate::memory::Ebb;
 use crate::net::{BACKLOG, Listener, Stream, listen};
 
 /// Bytes that one read takes at most. All links are read into one buffer of this size.
@@ -83,42 +84,50 @@ impl Clock {
     }
 }
 
-/// Things with small, dense numbers: links by slot, listeners by number.
+/// Things with small, dense numbers: links by slot, listeners by number. When many have gone, their memory is given
+/// back to the system.
 #[derive(Debug)]
-pub struct Table<T>(Vec<Option<T>>);
+pub struct Table<T> {
+    places: Vec<Option<T>>,
+    ebb: Ebb,
+}
 
 impl<T> Table<T> {
     /// A table without a place.
-    pub const fn new() -> Self {
-        Self(Vec::new())
+    pub fn new() -> Self {
+        Self { places: Vec::new(), ebb: Ebb::default() }
     }
 
     /// Places up to the highest that was ever taken.
     pub fn places(&self) -> usize {
-        self.0.len()
+        self.places.len()
     }
 
     /// What is in `place`.
     pub fn at(&mut self, place: usize) -> Option<&mut T> {
-        self.0.get_mut(place)?.as_mut()
+        self.places.get_mut(place)?.as_mut()
     }
 
     /// Puts `value` into `place`; what was there is dropped.
     pub fn put(&mut self, place: usize, value: T) {
-        if self.0.len() <= place {
-            self.0.resize_with(place + 1, || None);
+        if self.places.len() <= place {
+            self.places.resize_with(place + 1, || None);
         }
-        self.0[place] = Some(value);
+        if self.places[place].replace(value).is_none() {
+            self.ebb.rise();
+        }
     }
 
     /// Empties `place`.
     pub fn take(&mut self, place: usize) -> Option<T> {
-        self.0.get_mut(place)?.take()
+        let value = self.places.get_mut(place)?.take()?;
+        self.ebb.fall();
+        Some(value)
     }
 
     /// All that is there, in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().flatten()
+        self.places.iter().flatten()
     }
 }
 

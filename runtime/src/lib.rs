@@ -10,6 +10,7 @@ mod fdlimit;
 mod flags;
 mod load;
 mod log;
+mod memory;
 pub mod net;
 mod privileges;
 mod program;

@@ -388,8 +388,8 @@ impl Engine {
             };
         let then = match &link.protocol {
             Protocol::Http(http) if http.conn.is_cut() => Then::Abort,
-            _ if unread => Then::Drain,
-            _ => Then::Close,
+            Protocol::Http(_) | Protocol::Node(_) | Protocol::Proxy(_) if unread => Then::Drain,
+            Protocol::Http(_) | Protocol::Node(_) | Protocol::Proxy(_) => Then::Close,
         };
         link.inbox = Default::default();
         link.cause = cause;
