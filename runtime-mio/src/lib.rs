@@ -242,9 +242,11 @@ impl<'a> Driver<'a> {
                 let on = ListenerId(number as u32);
                 match acceptor.listener.accept() {
                     Ok((stream, peer)) => {
-                        let Some(id) = self.engine.accept(on, peer, self.now) else { continue };
-                        self.links.put(id.slot(), Link::new(id, State::Open));
-                        self.open(id, stream);
+                        // Without a link the stream is dropped: they are hung up on.
+                        if let Some(id) = self.engine.accept(on, peer, self.now) {
+                            self.links.put(id.slot(), Link::new(id, State::Open));
+                            self.open(id, stream);
+                        }
                         self.drain();
                     }
                     Err(why) if why.kind() == io::ErrorKind::WouldBlock => acceptor.ready = false,
@@ -330,6 +332,7 @@ impl<'a> Driver<'a> {
         if link.writable && self.engine.interest(id).write {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.engine.outbound(id, &mut slices, self.now);
+            debug_assert!(count > 0, "what wants to be written is lent");
             match io.write(stream, &slices[..count]) {
                 Ok(written) => {
                     link.writable = !written.full;

@@ -318,9 +318,11 @@ impl<'a> Driver<'a> {
             match listener.accept() {
                 Ok((stream, peer)) => {
                     let now = self.now();
-                    let Some(id) = self.engine.accept(on, peer, now) else { continue };
-                    self.links.put(id.slot(), Link::new(id));
-                    self.open(id, stream);
+                    // Without a link the stream is dropped: they are hung up on.
+                    if let Some(id) = self.engine.accept(on, peer, now) {
+                        self.links.put(id.slot(), Link::new(id));
+                        self.open(id, stream);
+                    }
                     self.drain();
                 }
                 Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Poll::Ready(Next::Wait),
@@ -406,6 +408,7 @@ impl<'a> Driver<'a> {
         if !link.full && self.engine.interest(id).write {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.engine.outbound(id, &mut slices, now);
+            debug_assert!(count > 0, "what wants to be written is lent");
             match io.write(stream.get_ref(), &slices[..count]) {
                 Ok(written) => {
                     if written.full {
