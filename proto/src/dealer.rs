@@ -212,6 +212,11 @@ impl Dealer {
         self.link.outbound()
     }
 
+    /// Bytes that wait to be written; those that wait for credit are not among them.
+    pub fn queued(&self) -> usize {
+        self.link.queued()
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {

@@ -15,6 +15,8 @@
 //! Sockets are registered once, for both directions and edge-triggered. `readable` and `writable` remember what the
 //! edges said until a read or a write finds nothing more, so nothing is registered again and no call is made in vain.
 
+pub mod node;
+
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;

@@ -16,6 +16,8 @@
 //! two awaits and never across one. A task runs at most once in a turn; one that has used up its share asks for the
 //! next turn. It is cancelled by dropping its handle, which stands in the link's or the listener's place in a table.
 
+pub mod node;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;

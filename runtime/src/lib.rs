@@ -12,6 +12,7 @@ mod load;
 mod log;
 mod memory;
 pub mod net;
+pub mod node;
 mod privileges;
 mod program;
 pub mod resolve;

@@ -62,6 +62,8 @@ struct Client<S> {
     peer: Peer,
     readable: bool,
     writable: bool,
+    /// The end of the stream is in the socket, and may have come in one event with the bytes before it.
+    hung_up: bool,
 }
 
 impl<L: Source> Router<L> {
@@ -93,7 +95,8 @@ impl<L: Source> Router<L> {
                 }
                 let slot = event.token().0;
                 if let Some(client) = &mut clients[slot] {
-                    client.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                    client.hung_up |= event.is_read_closed() || event.is_error();
+                    client.readable |= event.is_readable() || client.hung_up;
                     client.writable |= event.is_writable();
                     let is_open = client.serve(&mut buffer, now, &mut self.options.work).unwrap_or(false);
                     self.settle(&mut clients[slot], slot, is_open)?;
@@ -132,7 +135,7 @@ impl<L: Source> Router<L> {
             registry.register(&mut stream, Token(slot), Interest::READABLE | Interest::WRITABLE)?;
             let peer = Peer::new(&self.options.settings, now);
             self.timers.set(slot, peer.link.poll_timeout());
-            let client = Some(Client { stream, peer, readable: false, writable: false });
+            let client = Some(Client { stream, peer, readable: false, writable: false, hung_up: false });
             if slot == clients.len() { clients.push(client) } else { clients[slot] = client }
         }
     }
@@ -159,7 +162,7 @@ impl<S: Stream> Client<S> {
                     Ok(0) => return Ok(false),
                     Ok(n) => {
                         // A short read has emptied the socket: what comes later is a new event.
-                        self.readable = n == buffer.len();
+                        self.readable = n == buffer.len() || self.hung_up;
                         self.peer.receive(&buffer[..n], now, work);
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
