@@ -1,6 +1,6 @@
 //! A node that answers every request with what it was asked for, on the blocking kit.
 //!
-//!     cargo run -p blastbeat-mio --example mio-node -- tcp://127.0.0.1:5000 FOO
+//!     cargo run -p blastbeat-mio --example mio-node
 
 use std::io;
 
@@ -10,7 +10,7 @@ use blastbeat_proto::uwsgi;
 fn main() -> io::Result<()> {
     let mut args = std::env::args().skip(1);
     let endpoint = args.next().unwrap_or_else(|| "tcp://127.0.0.1:5000".to_owned());
-    let identity = args.next().unwrap_or_else(|| "FOO".to_owned());
+    let identity = args.next().unwrap_or_else(|| "hello".to_owned());
     let capabilities = Capabilities { credit: true, quiet: true, ..Capabilities::default() };
     let mut node = Node::connect(&endpoint, &identity, capabilities)?;
     loop {

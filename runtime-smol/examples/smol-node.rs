@@ -1,6 +1,6 @@
 //! A node that answers every request with what it was asked for, on the async kit.
 //!
-//!     cargo run -p blastbeat-smol --example smol-node -- tcp://127.0.0.1:5000 FOO
+//!     cargo run -p blastbeat-smol --example smol-node
 
 use std::io;
 
@@ -14,7 +14,7 @@ fn main() -> io::Result<()> {
 async fn run() -> io::Result<()> {
     let mut args = std::env::args().skip(1);
     let endpoint = args.next().unwrap_or_else(|| "tcp://127.0.0.1:5000".to_owned());
-    let identity = args.next().unwrap_or_else(|| "FOO".to_owned());
+    let identity = args.next().unwrap_or_else(|| "hello".to_owned());
     let capabilities = Capabilities { credit: true, quiet: true, ..Capabilities::default() };
     let mut node = Node::connect(&endpoint, &identity, capabilities)?;
     loop {
