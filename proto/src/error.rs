@@ -100,6 +100,8 @@ causes! {
     ClientGone "client-gone",
     /// The connection broke.
     ConnectionFailed "connection-failed",
+    /// The node ended its link.
+    LinkClosed "link-closed",
     /// The PROXY protocol header is malformed or missing.
     ProxyMalformed "proxy-malformed",
     /// Bytes came that belong to no message.

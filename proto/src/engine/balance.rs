@@ -253,7 +253,9 @@ impl Engine {
             session.status = cause.status();
         }
         if let Some(http) = self.links.at_mut(link).and_then(|link| link.http()) {
+            let before = http.conn.queued();
             http.conn.fail(cause, now);
+            session.bytes_out += (http.conn.queued() - before) as u64;
         }
         self.finish(slot, cause, now);
     }

@@ -139,7 +139,12 @@ impl Engine {
 
     pub(super) fn on_received(&mut self, slot: usize, bytes: &[u8], now: Instant) {
         self.stats.bytes_in += bytes.len() as u64;
+        self.take_in(slot, bytes, now);
+        // Last, so that what these bytes brought about for others is written first.
         self.touch(slot);
+    }
+
+    fn take_in(&mut self, slot: usize, bytes: &[u8], now: Instant) {
         let Some(link) = self.links.at_mut(slot) else { return };
         match &mut link.stage {
             Stage::Open => {}
@@ -297,7 +302,7 @@ impl Engine {
                 }
                 self.touch(slot);
             }
-            (Protocol::Node(_), _) => self.close_link(slot, Cause::ConnectionFailed, Shut::Close, now),
+            (Protocol::Node(_), _) => self.close_link(slot, Cause::LinkClosed, Shut::Close, now),
             (Protocol::Proxy(_), _) => self.close_link(slot, Cause::ClientGone, Shut::Close, now),
         }
     }

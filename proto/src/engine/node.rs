@@ -429,13 +429,14 @@ impl Engine {
     }
 
     fn take_over(&mut self, node: usize, newcomer: usize, identity: &[u8], now: Instant) {
+        let Some(link) = self.links.at_mut(newcomer).and_then(|link| link.node()) else { return };
+        if !link.conn.is_held() {
+            return; // Its time to shake hands is over as well.
+        }
+        let origin = link.origin;
         if let Some(old) = self.nodes.list[node].link {
-            self.stats.count(Cause::IdentityTakenOver);
             self.close_link(old, Cause::IdentityTakenOver, super::contract::Shut::Close, now);
         }
-        let Some(origin) = self.links.at_mut(newcomer).and_then(|link| link.node()).map(|link| link.origin) else {
-            return;
-        };
         let hosts = self.hosts_for(origin, identity);
         self.connect_node(node, newcomer, hosts, now);
     }
