@@ -321,6 +321,23 @@ impl Engine {
 
     /// Brings everything that an input changed to rest: replies of apps, queues of hosts, then each touched link.
     pub(super) fn settle(&mut self, now: Instant) {
+        loop {
+            self.settle_links(now);
+            for dial in core::mem::take(&mut self.redial) {
+                self.forget_dial(dial, now);
+            }
+            if self.is_draining() {
+                self.advance_drain(now);
+            }
+            // What a drain cuts has consequences of its own: nodes hear of it, apps reply.
+            let rests = self.touched.is_empty() && self.pumped.is_empty() && self.redial.is_empty();
+            if rests && self.replies.list.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn settle_links(&mut self, now: Instant) {
         let mut next = 0;
         loop {
             self.obey_replies(now);
@@ -334,12 +351,6 @@ impl Engine {
             }
         }
         self.touched.clear();
-        for dial in core::mem::take(&mut self.redial) {
-            self.forget_dial(dial, now);
-        }
-        if self.is_draining() {
-            self.advance_drain(now);
-        }
     }
 
     fn settle_link(&mut self, slot: usize, now: Instant) {
