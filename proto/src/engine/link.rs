@@ -143,9 +143,10 @@ impl Link {
         }
     }
 
-    /// Bytes waiting to be written.
+    /// Bytes waiting to be written. The greeting of a link that is being dialled is made anew when it opens.
     pub fn queued(&self) -> usize {
         match &self.protocol {
+            _ if self.stage == Stage::Dialing => 0,
             Protocol::Proxy(_) => 0,
             Protocol::Http(http) => http.conn.queued(),
             Protocol::Node(node) => node.conn.queued(),
