@@ -267,6 +267,8 @@ impl Engine {
         }
         let Some(session) = self.sessions.remove(slot) else { return };
         self.session_timers.set(slot, None);
+        // Its upload may have been waiting for a node.
+        self.resume(session.link, now);
         if cause != Cause::Complete {
             self.stats.count(cause);
         }

@@ -47,6 +47,9 @@ impl Engine {
             assert!(!link.touched, "link {slot} is settled");
             let wants = self.interest(self.links.id_of(slot));
             assert!(!wants.write || link.told.write || link.attended, "somebody writes for link {slot}");
+            if link.paused {
+                assert!(matches!(&link.protocol, Protocol::Http(http) if http.session.is_some()), "link {slot} flows");
+            }
             if let Protocol::Http(http) = &link.protocol
                 && let Some(session) = http.session
             {

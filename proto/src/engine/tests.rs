@@ -306,3 +306,16 @@ fn a_drain_finishes_what_is_under_way_and_then_says_so() {
     world.pass(Duration::from_secs(3));
     assert_eq!(world.reports.last(), Some(&Report::Stopped));
 }
+
+#[test]
+fn a_client_whose_upload_never_found_a_node_can_go_on() {
+    let mut world = World::new(&INI.replace("[blastbeat:*]", "retry-buffer = 4\n[blastbeat:*]\nnode-capacity = 1"));
+    let mut node = Node::connect(&mut world, "one");
+    world.client(GET);
+    let waiting = world.client("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nHello");
+    assert!(!world.engine.interest(waiting).read);
+    world.pass(Duration::from_secs(10));
+    node.receive(&mut world);
+    assert!(world.read(waiting).starts_with("HTTP/1.1 503 "));
+    assert!(world.engine.interest(waiting).read);
+}
