@@ -50,6 +50,10 @@ impl Engine {
         let body = message.into_last();
         if self.spend(slot, kind, body.len()) {
             self.obey(slot, kind, body, now);
+            // What made no bytes for the client (interim heads, the framing of chunks) is credited at once.
+            if self.sessions.at(slot).is_some_and(|session| session.capabilities.credit) {
+                self.grant(slot);
+            }
         } else {
             self.fail(slot, Cause::CreditExceeded, now);
         }

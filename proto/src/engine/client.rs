@@ -245,7 +245,7 @@ impl Engine {
         let Some(Server::App(app)) = session.server else { return };
         let (sid, crowded, link) = (session.sid, session.crowded, session.link);
         let queued = self.links.at(link).map_or(0, |link| link.queued());
-        if crowded && queued < self.config.limits.write_queue_high / 2 {
+        if crowded && queued <= self.config.limits.write_queue_high / 2 {
             if let Some(session) = self.sessions.at_mut(slot) {
                 session.crowded = false;
             }
@@ -257,11 +257,11 @@ impl Engine {
     pub(super) fn grant(&mut self, slot: usize) {
         let Some(session) = self.sessions.at(slot) else { return };
         let Some(Server::Node(node)) = session.server else { return };
-        let window = self.config.limits.credit_bytes.min(self.config.limits.write_queue_bytes / 2) as u64;
+        let window = self.config.limits.credit_bytes.min(self.config.limits.write_queue_bytes / 2).max(1) as u64;
         let queued = self.links.at(session.link).map_or(0, |link| link.queued()) as u64;
         let total = session.credit.used + window.saturating_sub(queued);
         let more = total.saturating_sub(session.credit.granted);
-        if more < window / 4 {
+        if more < (window / 4).max(1) {
             return;
         }
         let sid = session.sid;

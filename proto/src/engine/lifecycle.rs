@@ -262,7 +262,7 @@ impl Engine {
             }
             Protocol::Node(node) => {
                 if let Some(node) = node.node
-                    && queued < self.config.limits.node_queue_high / 2
+                    && queued <= self.config.limits.node_queue_high / 2
                     && !self.nodes.list[node].paused.is_empty()
                 {
                     for client in core::mem::take(&mut self.nodes.list[node].paused) {

@@ -319,3 +319,28 @@ fn a_client_whose_upload_never_found_a_node_can_go_on() {
     assert!(world.read(waiting).starts_with("HTTP/1.1 503 "));
     assert!(world.engine.interest(waiting).read);
 }
+
+#[test]
+fn an_upload_flows_again_whatever_the_high_water_mark() {
+    let mut world = World::new(&INI.replace("[blastbeat:*]", "node-queue-high = 1\n[blastbeat:*]"));
+    let mut node = Node::connect(&mut world, "one");
+    let client = world.client("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nHel");
+    assert!(world.engine.interest(client).read);
+    world.receive(client, b"lo");
+    let body: Vec<u8> = node.receive(&mut world).into_iter().skip(1).flat_map(|(_, _, body)| body).collect();
+    assert_eq!(body, b"Hello");
+}
+
+#[test]
+fn what_makes_no_bytes_for_the_client_is_credited_at_once() {
+    let mut world = World::new(&INI.replace("[blastbeat:*]", "credit = 64\n[blastbeat:*]"));
+    let mut node = Node::connect(&mut world, "one");
+    node.send(&mut world, b"", "pong", b"credit");
+    let client = world.client(GET);
+    let sid = node.receive(&mut world).remove(0).0;
+    for _ in 0..10 {
+        node.send(&mut world, &sid, "headers", b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    node.send(&mut world, &sid, "headers", b"HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(world.read(client), "HTTP/1.1 204 No Content\r\n\r\n");
+}
