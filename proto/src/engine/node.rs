@@ -372,9 +372,10 @@ impl Engine {
         self.report(Report::MessageDropped { node, cause, detail });
     }
 
-    /// Tells a node that asked for it what was wrong with a message.
+    /// Tells a node that asked for it what was wrong with a message, as long as it reads what it is told.
     pub(super) fn complain(&mut self, node: usize, sid: &[u8], kind: &[u8], reason: Cause) {
-        if !self.nodes.list[node].capabilities.errors {
+        let reads = self.node_queue(node) <= self.config.limits.node_queue_high;
+        if !self.nodes.list[node].capabilities.errors || !reads {
             return;
         }
         let mut body = kind[..kind.len().min(64)].to_vec();

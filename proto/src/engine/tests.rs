@@ -344,3 +344,17 @@ fn what_makes_no_bytes_for_the_client_is_credited_at_once() {
     node.send(&mut world, &sid, "headers", b"HTTP/1.1 204 No Content\r\n\r\n");
     assert_eq!(world.read(client), "HTTP/1.1 204 No Content\r\n\r\n");
 }
+
+#[test]
+fn a_node_that_reads_nothing_is_told_only_so_much() {
+    let mut world = World::new(&INI.replace("[blastbeat:*]", "node-queue-high = 1000\n[blastbeat:*]"));
+    let mut node = Node::connect(&mut world, "one");
+    node.send(&mut world, b"", "pong", b"errors");
+    for _ in 0..1000 {
+        node.conn.send(&[b"", b"nonsense", b""]).unwrap();
+    }
+    let bytes = node.conn.outbound().take();
+    world.engine.handle(Input::Received { link: node.link, bytes: &bytes }, world.now);
+    assert_eq!(world.engine.stats().of(Cause::TypeUnknown), 1000);
+    assert!((1000..1100).contains(&world.engine.snapshot().memory), "{}", world.engine.snapshot().memory);
+}
