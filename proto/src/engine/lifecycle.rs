@@ -52,7 +52,7 @@ impl Engine {
         let id = self.links.insert(Link::new(peer, Stage::Open, protocol));
         self.touch(id.slot());
         if self.clients >= self.config.limits.connections {
-            self.hold_clients(true);
+            self.hold_clients();
         }
         Some(id)
     }
@@ -68,12 +68,22 @@ impl Engine {
         Protocol::Node(Box::new(NodeLink { conn, origin, user: None, node: None }))
     }
 
-    /// Stops or resumes accepting clients: at the cap they wait in the system's queue.
-    fn hold_clients(&mut self, hold: bool) {
+    /// Stops accepting clients: at the cap they wait in the system's queue.
+    fn hold_clients(&mut self) {
         for listener in 0..self.listeners.len() {
-            if self.serves_http(listener) && self.listeners[listener].held.is_some() != hold {
-                self.listeners[listener].held = hold.then_some(None);
-                self.outputs.push_back(Output::Hold(ListenerId(listener as u32), hold));
+            if self.serves_http(listener) && self.listeners[listener].held.is_none() {
+                self.listeners[listener].held = Some(None);
+                self.outputs.push_back(Output::Hold(ListenerId(listener as u32), true));
+            }
+        }
+    }
+
+    /// Accepts clients again, but for listeners that wait for descriptors.
+    fn release_clients(&mut self) {
+        for listener in 0..self.listeners.len() {
+            if self.listeners[listener].held == Some(None) {
+                self.listeners[listener].held = None;
+                self.outputs.push_back(Output::Hold(ListenerId(listener as u32), false));
             }
         }
     }
@@ -545,12 +555,6 @@ impl Engine {
         Some(link)
     }
 
-    fn release_clients(&mut self) {
-        if self.listeners.iter().any(|listener| listener.held == Some(None)) {
-            self.hold_clients(false);
-        }
-    }
-
     // ---- time ----
 
     pub(super) fn on_timeout(&mut self, now: Instant) {
@@ -568,6 +572,10 @@ impl Engine {
         }
         for listener in 0..self.listeners.len() {
             if self.listeners[listener].held.flatten().is_some_and(|until| until <= now) {
+                if self.serves_http(listener) && self.clients >= self.config.limits.connections {
+                    self.listeners[listener].held = Some(None);
+                    continue;
+                }
                 self.listeners[listener].held = None;
                 self.outputs.push_back(Output::Hold(ListenerId(listener as u32), false));
             }
@@ -633,7 +641,11 @@ impl Engine {
     }
 
     pub(super) fn on_accept_failed(&mut self, on: ListenerId, why: io::ErrorKind, now: Instant) {
+        let is_draining = self.is_draining();
         let Some(state) = self.listeners.get_mut(on.0 as usize) else { return };
+        if is_draining {
+            return;
+        }
         if state.held.is_none() {
             self.outputs.push_back(Output::Hold(on, true));
         }

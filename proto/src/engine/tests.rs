@@ -358,3 +358,14 @@ fn a_node_that_reads_nothing_is_told_only_so_much() {
     assert_eq!(world.engine.stats().of(Cause::TypeUnknown), 1000);
     assert!((1000..1100).contains(&world.engine.snapshot().memory), "{}", world.engine.snapshot().memory);
 }
+
+#[test]
+fn a_listener_that_had_no_descriptors_does_not_open_at_the_cap() {
+    let mut world = World::new(&INI.replace("[blastbeat:*]", "connections = 1\n[blastbeat:*]"));
+    let client = world.accept(0);
+    world.engine.handle(Input::AcceptFailed { on: ListenerId(0), why: std::io::ErrorKind::Other }, world.now);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.engine.listeners[0].held, Some(None));
+    world.engine.handle(Input::Failed { link: client, why: std::io::ErrorKind::ConnectionReset }, world.now);
+    assert_eq!(world.engine.listeners[0].held, None);
+}
