@@ -16,6 +16,7 @@ use super::contract::{Interest, LinkId};
 use crate::address::PeerAddr;
 use crate::error::Cause;
 use crate::http1;
+use crate::limits::Limits;
 use crate::proxy;
 use crate::rope::Rope;
 use crate::time::Instant;
@@ -150,6 +151,16 @@ impl Link {
             Protocol::Proxy(_) => 0,
             Protocol::Http(http) => http.conn.queued(),
             Protocol::Node(node) => node.conn.queued(),
+        }
+    }
+
+    /// Whether what is unread is the beginning of something that its machine waits for the rest of, and bounds itself:
+    /// a head, or a command of a node, may be longer than what is kept of pipelined requests.
+    pub fn is_hungry(&self, limits: &Limits) -> bool {
+        match &self.protocol {
+            Protocol::Proxy(_) => true,
+            Protocol::Http(http) => http.conn.room() > 0 && http.conn.queued() <= limits.write_queue_high,
+            Protocol::Node(node) => !node.conn.is_held(),
         }
     }
 

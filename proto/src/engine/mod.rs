@@ -297,10 +297,11 @@ impl Engine {
         let Some(link) = self.links.slot_of(id).and_then(|slot| self.links.at(slot)) else {
             return Interest::default();
         };
-        // A head that is not complete waits in the inbox too, and its machine refuses it past the bound.
-        let inbox_max = self.config.limits.pipeline_bytes.max(self.config.limits.head_bytes);
+        let limits = &self.config.limits;
         let read = match link.stage {
-            Stage::Open => !link.eof && !link.paused && link.inbox.len() < inbox_max,
+            Stage::Open => {
+                !link.eof && !link.paused && (link.inbox.len() < limits.pipeline_bytes || link.is_hungry(limits))
+            }
             Stage::Draining { .. } => !link.eof,
             Stage::Dialing | Stage::Held { .. } | Stage::Flushing { .. } => false,
         };

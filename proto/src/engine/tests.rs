@@ -369,3 +369,16 @@ fn a_listener_that_had_no_descriptors_does_not_open_at_the_cap() {
     world.engine.handle(Input::Failed { link: client, why: std::io::ErrorKind::ConnectionReset }, world.now);
     assert_eq!(world.engine.listeners[0].held, None);
 }
+
+#[test]
+fn the_beginning_of_a_command_does_not_stop_the_reading() {
+    let mut world = World::new(&INI.replace("[blastbeat:*]", "pipeline-buffer = 1\nmax-head = 256\n[blastbeat:*]"));
+    let mut node = Node::greet(&mut world, "one");
+    let greeting = node.conn.outbound().take();
+    world.receive(node.link, &greeting);
+    let mut ready = alloc::vec![4 | 2, 0, 0, 0, 0, 0, 0, 0x0f, 0];
+    ready.extend_from_slice(b"\x05READY");
+    ready.resize(600, 0);
+    world.receive(node.link, &ready);
+    assert!(world.engine.interest(node.link).read);
+}
