@@ -133,6 +133,9 @@ impl Engine {
         }
         session.status = response.status;
         session.answered = now;
+        // From here on no other node can have it.
+        self.memory -= session.kept.len;
+        session.kept.lose();
         session.deadline = None;
         session.answer = match response.framing {
             Framing::Chunked => Answer::Chunked,

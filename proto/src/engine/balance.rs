@@ -133,7 +133,7 @@ impl Engine {
         packet.clear();
         let encoded = uwsgi::encode_request(&mut packet, &session.request, &context);
         let sid = session.sid;
-        let kept = session.kept.pieces.clone();
+        let kept = session.kept.pieces();
         let uploaded = session.uploaded;
         if encoded.is_ok() {
             self.tell(node, Some(sid), Kind::Uwsgi, &packet);
@@ -165,7 +165,7 @@ impl Engine {
         self.stats.handed_over += 1;
         let Some(session) = self.sessions.at_mut(slot) else { return };
         session.capabilities = Default::default();
-        let (sid, kept, uploaded) = (session.sid, session.kept.pieces.clone(), session.uploaded);
+        let (sid, kept, uploaded) = (session.sid, session.kept.pieces(), session.uploaded);
         if let Some(mut called) = self.apps[app].app.take() {
             let input = super::app::AppInput::Request { sid, request: &session.request, client: session.client };
             called.handle(input, &mut self.replies, now);

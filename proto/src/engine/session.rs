@@ -10,6 +10,7 @@ use crate::entropy::Entropy;
 use crate::http::{Framing, Request};
 use crate::http1::ChunkDecoder;
 use crate::message::{Capabilities, Sid};
+use crate::rope::SHARE_MIN;
 use crate::time::{Duration, Instant};
 
 /// A request that is being answered.
@@ -84,7 +85,11 @@ pub(super) enum Answer {
 /// The request body, for another node.
 #[derive(Default)]
 pub(super) struct Kept {
-    pub pieces: Vec<Bytes>,
+    /// Large pieces, shared.
+    pieces: Vec<Bytes>,
+    /// What follows them: small pieces are copied together, for each would cost more than its bytes.
+    tail: Vec<u8>,
+    /// Bytes in all.
     pub len: usize,
     /// There was more than may be kept: the body cannot be sent again.
     pub lost: bool,
@@ -103,11 +108,29 @@ impl Kept {
             return;
         }
         if self.len + piece.len() > max {
-            *self = Self { lost: true, ..Self::default() };
-            return;
+            return self.lose();
         }
         self.len += piece.len();
+        if piece.len() < SHARE_MIN {
+            return self.tail.extend_from_slice(piece);
+        }
+        if !self.tail.is_empty() {
+            self.pieces.push(core::mem::take(&mut self.tail).into());
+        }
         self.pieces.push(piece.clone());
+    }
+
+    /// Drops everything: the body will not be sent again.
+    pub fn lose(&mut self) {
+        *self = Self { lost: true, ..Self::default() };
+    }
+
+    /// The body so far.
+    pub fn pieces(&mut self) -> Vec<Bytes> {
+        if !self.tail.is_empty() {
+            self.pieces.push(core::mem::take(&mut self.tail).into());
+        }
+        self.pieces.clone()
     }
 }
 
@@ -216,5 +239,20 @@ mod tests {
         assert_eq!(sessions.find(sid), Found::Ended, "drawn and not inserted counts as over");
         assert_eq!(sessions.find(Sid([0xff; 16])), Found::Unknown);
         assert_eq!(sessions.find(Sid([0; 16])), Found::Unknown);
+    }
+
+    #[test]
+    fn small_pieces_of_a_body_are_kept_together() {
+        let mut kept = Kept::default();
+        for _ in 0..300 {
+            kept.push(&Bytes::from_static(b"a"), 2000);
+        }
+        let large = Bytes::from(alloc::vec![b'b'; SHARE_MIN]);
+        kept.push(&large, 2000);
+        kept.push(&Bytes::from_static(b"c"), 2000);
+        assert_eq!(kept.pieces().concat(), [&[b'a'; 300][..], &large, b"c"].concat());
+        assert_eq!((kept.pieces().len(), kept.len), (3, 301 + SHARE_MIN));
+        kept.push(&large, 2000);
+        assert!(kept.lost && kept.pieces().is_empty() && kept.len == 0);
     }
 }
