@@ -299,15 +299,14 @@ impl Engine {
                 }
                 self.touch(slot);
             }
+            // What it asked before is served; its machine learns of the end when it has taken everything.
+            (Protocol::Http(_), _) if half_close => self.touch(slot),
             (Protocol::Http(http), _) => {
-                let waits = http.session.is_some() && http.conn.request_complete();
-                http.conn.receive_eof(now);
-                if waits && !half_close {
+                if http.session.is_some() && http.conn.request_complete() {
                     return self.close_link(slot, Cause::ClientGone, Shut::Close, now);
                 }
-                if waits {
-                    http.conn.close_after_response(now);
-                } else if let Some(session) = http.session {
+                http.conn.receive_eof(now);
+                if let Some(session) = http.session {
                     self.finish(session, Cause::MessageCut, now);
                 }
                 self.touch(slot);
@@ -376,6 +375,7 @@ impl Engine {
             if ready && !link.inbox.is_empty() {
                 self.offer_inbox(slot, now);
             }
+            self.conclude_eof(slot, now);
             self.notice_close(slot, now);
         }
         let Some(link) = self.links.at_mut(slot) else { return };
@@ -394,6 +394,21 @@ impl Engine {
             self.outputs.push_back(Output::Shut(id, Shut::Write));
         }
         self.book(slot, now);
+    }
+
+    /// Tells a client's machine that nothing follows what it was given.
+    fn conclude_eof(&mut self, slot: usize, now: Instant) {
+        let write_queue_high = self.config.limits.write_queue_high;
+        let Some(link) = self.links.at_mut(slot).filter(|link| link.eof && link.stage == Stage::Open) else { return };
+        if link.paused {
+            return;
+        }
+        let is_empty = link.inbox.is_empty();
+        let Some(http) = link.http() else { return };
+        // A head that is cut off stays unread for ever, one that was held back does not.
+        if http.conn.room() > 0 && (is_empty || http.conn.queued() <= write_queue_high) {
+            http.conn.receive_eof(now);
+        }
     }
 
     /// Starts the end of a link whose machine has ended.

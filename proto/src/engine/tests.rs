@@ -382,3 +382,18 @@ fn the_beginning_of_a_command_does_not_stop_the_reading() {
     world.receive(node.link, &ready);
     assert!(world.engine.interest(node.link).read);
 }
+
+#[test]
+fn with_half_close_what_was_asked_before_the_end_is_answered() {
+    let mut world = World::new(&INI.replace("[blastbeat:*]", "half-close = on\n[blastbeat:*]"));
+    let mut node = Node::connect(&mut world, "one");
+    let client = world.client(&GET.repeat(2));
+    world.engine.handle(Input::Eof { link: client }, world.now);
+    world.run();
+    for _ in 0..2 {
+        let sid = node.receive(&mut world).into_iter().find(|(_, kind, _)| kind == "uwsgi").unwrap().0;
+        node.send(&mut world, &sid, "body", b"HTTP/1.1 204 No Content\r\n\r\n");
+    }
+    assert_eq!(world.read(client), "HTTP/1.1 204 No Content\r\n\r\n".repeat(2));
+    assert_eq!(world.shut.get(&client), Some(&Shut::Close));
+}
