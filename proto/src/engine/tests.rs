@@ -397,3 +397,17 @@ fn with_half_close_what_was_asked_before_the_end_is_answered() {
     assert_eq!(world.read(client), "HTTP/1.1 204 No Content\r\n\r\n".repeat(2));
     assert_eq!(world.shut.get(&client), Some(&Shut::Close));
 }
+
+#[test]
+fn a_stop_tells_nodes_of_the_requests_that_it_cuts() {
+    let mut world = World::new(INI);
+    let mut node = Node::connect(&mut world, "one");
+    let client = world.client(GET);
+    let sid = node.request(&mut world);
+    world.engine.handle(Input::Control(Control::Stop), world.now);
+    world.run();
+    assert_eq!(world.shut.get(&client), Some(&Shut::Close));
+    let [(ended, kind, _)] = &node.receive(&mut world)[..] else { panic!("an end") };
+    assert_eq!((ended, kind.as_str()), (&sid, "end"));
+    assert_eq!(world.reports.last(), Some(&Report::Stopped));
+}
