@@ -1,0 +1,460 @@
+//! Conversations as text files.
+//!
+//! A dialogue is a list of lines; `#` starts a comment. The server has one virtual host `a` with the nodes `n1`, `n2`
+//! and `n3`.
+//!
+//! ```text
+//! global KEY = VALUE     a line for the ini file's global section (before anything else)
+//! host KEY = VALUE       a line for the virtual host
+//! ini LINE               a line behind both
+//! N up [CAPABILITY...]   the node n1 (N2: n2, N3: n3) connects and becomes available
+//! C> BYTES               a client (C, C2, C3...; connects when first named) sends bytes; Z is a raw peer of the node port
+//! C< BYTES               ... and gets exactly these
+//! C closed | C reset     ... and then the connection is over, in good order or not (Z ends: in either way)
+//! C half-closes | C closes | C resets
+//! N> SID TYPE [BODY]     a node sends a message; SID is $1 for the first session that a node hears of, and so on
+//! N< SID TYPE [BODY]     ... and gets one; requests are told by their variables, pieces of a body as one
+//! N closes | N closed    the node's link ends: by the node, by the server
+//! T+ SECONDS             time passes
+//! drain | stop           what the operator wants
+//! log NAME KEY=VALUE...  a report with at least these fields has come
+//! count CAUSE N          the statistics have counted a cause so often
+//! ```
+//!
+//! Bytes are text with the escapes `\r \n \t \0 \s \\ \xHH`, and `${x*20000}` for a run of one byte. A line that
+//! nobody expected, or one that does not come, fails the dialogue. In virtual time the whole of what came is compared,
+//! in the order nodes, clients; `UPDATE=1` writes it into the file.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use blastbeat_proto::engine::{Control, Report, Value};
+use blastbeat_proto::error::Cause;
+
+use crate::host::{Ended, Host};
+use crate::packet;
+use crate::stage::{Client, Node, Stage};
+
+/// Runs of one byte from this length on are written as `${x*N}`.
+const RUN_MIN: usize = 32;
+
+/// Variables that are left out of a dialogue: they follow from others or change from run to run.
+const LEFT_OUT: [&str; 10] = [
+    "REQUEST_METHOD",
+    "SCRIPT_NAME",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "SERVER_PROTOCOL",
+    "REMOTE_ADDR",
+    "REMOTE_PORT",
+    "REQUEST_ID",
+];
+
+/// Plays the dialogue of that name on a host.
+///
+/// # Panics
+/// If the conversation goes another way.
+pub fn play(name: &str, host: Box<dyn Host>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("dialogues").join(name).with_extension("txt");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let update = host.name() == "the simulator" && std::env::var_os("UPDATE").is_some();
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let mut player = Player::new(host, &lines);
+    let mut written: Vec<String> = Vec::new();
+    let mut at = 0;
+    while at < lines.len() {
+        let group = lines[at..].iter().take_while(|line| is_expectation(line)).count();
+        if group == 0 {
+            player.act(&lines[at], at + 1);
+            written.push(lines[at].clone());
+            at += 1;
+            continue;
+        }
+        let expected = &lines[at..at + group];
+        if player.stage.is_virtual() {
+            let came = player.all_that_came();
+            if !update {
+                assert_eq!(came.join("\n"), join_pieces(expected).join("\n"), "{name}.txt, lines from {}", at + 1);
+            }
+            written.extend(came);
+        } else {
+            join_pieces(expected).iter().for_each(|line| player.expect(line, name));
+        }
+        at += group;
+    }
+    if player.stage.is_virtual() {
+        let rest = player.all_that_came();
+        if !update {
+            assert_eq!(rest.join("\n"), "", "{name}.txt: more came at the end");
+        }
+        written.extend(rest);
+    }
+    player.stage.finish();
+    if update {
+        std::fs::write(&path, written.join("\n") + "\n").expect("the dialogue's file can be written");
+    }
+}
+
+fn is_expectation(line: &str) -> bool {
+    let (actor, rest) = line.split_once(' ').unwrap_or((line, ""));
+    is_actor(actor.trim_end_matches('<')) && (actor.ends_with('<') || matches!(rest, "closed" | "reset" | "ends"))
+}
+
+fn is_actor(word: &str) -> bool {
+    word.strip_prefix(['C', 'N', 'Z']).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Joins neighbouring pieces of what one client gets, split into lines in the file for the reader's sake.
+fn join_pieces(lines: &[String]) -> Vec<String> {
+    let mut joined: Vec<String> = Vec::new();
+    for line in lines {
+        match (joined.last_mut(), line.split_once("< ")) {
+            (Some(last), Some((actor, bytes)))
+                if !actor.starts_with('N') && last.starts_with(&format!("{actor}< ")) =>
+            {
+                last.push_str(bytes);
+            }
+            _ => joined.push(line.clone()),
+        }
+    }
+    joined.iter().flat_map(|line| split_lines(line)).collect()
+}
+
+/// Writes what a client gets as one line for each of its lines.
+fn split_lines(line: &str) -> Vec<String> {
+    match line.split_once("< ") {
+        Some((actor, bytes)) if !actor.starts_with('N') => {
+            let lines = bytes.split_inclusive("\\n");
+            lines.map(|bytes| format!("{actor}< {bytes}")).collect()
+        }
+        _ => vec![line.to_owned()],
+    }
+}
+
+struct Player {
+    stage: Stage,
+    clients: BTreeMap<String, Client>,
+    over: BTreeMap<String, bool>,
+    nodes: BTreeMap<String, Node>,
+    sids: Vec<Vec<u8>>,
+}
+
+impl Player {
+    fn new(host: Box<dyn Host>, lines: &[String]) -> Self {
+        let part = |prefix: &str| {
+            let lines = lines.iter().filter_map(|line| line.strip_prefix(prefix));
+            lines.fold(String::new(), |text, line| text + line + "\n")
+        };
+        let ini = format!(
+            "[blastbeat]\nbind = 127.0.0.1:0\nzmq = tcp://127.0.0.1:0\n{}[blastbeat:a]\nnode = n1\nnode = n2\nnode = n3\n{}{}",
+            part("global "),
+            part("host "),
+            part("ini ")
+        );
+        let mut stage = Stage::new(host);
+        stage.start(&ini);
+        Self { stage, clients: BTreeMap::new(), over: BTreeMap::new(), nodes: BTreeMap::new(), sids: Vec::new() }
+    }
+
+    /// Does what a line says.
+    fn act(&mut self, line: &str, number: usize) {
+        let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match (first, rest) {
+            ("" | "#" | "global" | "host" | "ini", _) => {}
+            ("T+", seconds) => {
+                let seconds = seconds.parse().unwrap_or_else(|_| panic!("line {number}: seconds, not {seconds}"));
+                self.stage.advance(Duration::from_secs_f64(seconds));
+            }
+            ("drain", "") => self.stage.control(Control::Drain),
+            ("stop", "") => self.stage.control(Control::Stop),
+            ("log", fields) => self.log(fields),
+            ("count", what) => self.count(what),
+            (actor, "half-closes") if is_actor(actor) => {
+                let client = self.client(actor);
+                self.stage.half_close(client);
+            }
+            (actor, "closes") if is_actor(actor) => {
+                let client = self.any(actor);
+                self.over.insert(actor.to_owned(), true);
+                self.stage.close(client);
+            }
+            (actor, "resets") if is_actor(actor) => {
+                let client = self.any(actor);
+                self.over.insert(actor.to_owned(), true);
+                self.stage.reset(client);
+            }
+            (actor, up) if actor.starts_with('N') && (up == "up" || up.starts_with("up ")) => {
+                let name = format!("n{}", &if actor == "N" { "1" } else { &actor[1..] });
+                let node = self.stage.node_with(&name, up[2..].trim());
+                self.nodes.insert(actor.to_owned(), node);
+            }
+            (speaks, text) if is_actor(speaks.trim_end_matches('>')) && speaks.ends_with('>') => {
+                let actor = speaks.trim_end_matches('>');
+                match self.nodes.get(actor) {
+                    Some(&node) => self.tell(node, text),
+                    None => {
+                        let client = self.client(actor);
+                        self.stage.send(client, unescape(text));
+                    }
+                }
+                self.stage.settle();
+            }
+            _ => panic!("line {number} is not part of a dialogue: {line}"),
+        }
+    }
+
+    fn client(&mut self, actor: &str) -> Client {
+        assert!(!actor.starts_with('N'), "{actor} is not up");
+        if let Some(&client) = self.clients.get(actor) {
+            return client;
+        }
+        let client = if actor.starts_with('Z') { self.stage.raw_node() } else { self.stage.client() };
+        self.clients.insert(actor.to_owned(), client);
+        client
+    }
+
+    fn any(&mut self, actor: &str) -> Client {
+        match self.nodes.get(actor) {
+            Some(&node) => self.stage.as_client(node),
+            None => self.client(actor),
+        }
+    }
+
+    fn tell(&mut self, node: Node, text: &str) {
+        let mut words = text.splitn(3, ' ');
+        let (sid, kind, body) = (words.next().unwrap_or(""), words.next().unwrap_or(""), words.next().unwrap_or(""));
+        let sid = match sid.strip_prefix('$') {
+            Some(number) => self.sids[number.parse::<usize>().expect("a session's number") - 1].clone(),
+            None => unescape(sid.trim_matches('-')),
+        };
+        self.stage.tell(node, &sid, kind, unescape(body));
+    }
+
+    fn log(&mut self, text: &str) {
+        let mut words = text.split(' ');
+        let name = words.next().unwrap_or_default().to_owned();
+        let wanted: Vec<(&str, &str)> = words.filter_map(|word| word.split_once('=')).collect();
+        self.stage.report(text, |report| (report.name() == name && has_fields(report, &wanted)).then_some(()));
+    }
+
+    fn count(&mut self, text: &str) {
+        let (name, count) = text.split_once(' ').expect("a cause and a number");
+        let cause = Cause::ALL.iter().find(|cause| cause.name() == name).expect("a cause's name");
+        let count = count.parse::<u64>().expect("a number");
+        self.stage.counted(*cause, count);
+    }
+
+    /// Takes everything that has come and nobody has looked at, as lines.
+    fn all_that_came(&mut self) -> Vec<String> {
+        self.stage.settle();
+        let mut lines = Vec::new();
+        for (actor, node) in self.nodes.clone() {
+            let mut last: Option<(Vec<u8>, Vec<u8>)> = None;
+            for message in self.stage.take_messages(node) {
+                let piece = message.kind == "body" && !message.body.is_empty();
+                match &mut last {
+                    Some((sid, body)) if piece && *sid == message.sid => {
+                        body.extend(&message.body);
+                        lines.pop();
+                    }
+                    _ => last = piece.then(|| (message.sid.clone(), message.body.clone())),
+                }
+                let body = last.as_ref().map_or(&message.body, |(_, body)| body).clone();
+                lines.push(self.tell_of(&actor, &message.sid, &message.kind, &body));
+            }
+            let client = self.stage.as_client(node);
+            lines.extend(self.end_line(&actor, client));
+        }
+        for (actor, client) in self.clients.clone() {
+            let came = self.stage.take_incoming(client);
+            if !came.is_empty() {
+                lines.extend(split_lines(&format!("{actor}< {}", escape(&came))));
+            }
+            lines.extend(self.end_line(&actor, client));
+        }
+        lines
+    }
+
+    fn end_line(&mut self, actor: &str, client: Client) -> Option<String> {
+        let ended = self.stage.host().peer(client.id()).ended?;
+        let told = self.over.entry(actor.to_owned()).or_default();
+        let news = !std::mem::replace(told, true);
+        news.then(|| format!("{actor} {}", told_end(actor, ended)))
+    }
+
+    /// Waits for what a line says, in real time.
+    fn expect(&mut self, line: &str, name: &str) {
+        let (first, rest) = line.split_once(' ').expect("an expectation has two words");
+        let actor = first.trim_end_matches('<');
+        if !first.ends_with('<') {
+            let client = self.any(actor);
+            let ended = self.stage.read_end(client);
+            assert_eq!(told_end(actor, ended), rest, "{name}.txt: {line}");
+            return;
+        }
+        let Some(&node) = self.nodes.get(actor) else {
+            let client = self.client(actor);
+            return self.stage.expect(client, unescape(rest));
+        };
+        let mut whole: Vec<u8> = Vec::new();
+        loop {
+            let message = self.stage.message(node);
+            whole.extend(&message.body);
+            let came = self.tell_of(actor, &message.sid, &message.kind, &whole);
+            let more = message.kind == "body" && line.starts_with(&came) && came.len() < line.len();
+            if !more {
+                assert_eq!(came, line, "{name}.txt");
+                return;
+            }
+        }
+    }
+
+    fn tell_of(&mut self, actor: &str, sid: &[u8], kind: &str, body: &[u8]) -> String {
+        let number = match self.sids.iter().position(|known| known == sid) {
+            Some(place) => place + 1,
+            None => {
+                self.sids.push(sid.to_vec());
+                self.sids.len()
+            }
+        };
+        let body = if kind == "uwsgi" { describe(body) } else { escape(body) };
+        format!("{actor}< ${number} {kind} {body}").trim_end().to_owned()
+    }
+}
+
+/// A peer that is no ZMTP peer is owed no farewell, so how its connection ends depends on what it has sent too much.
+fn told_end(actor: &str, ended: Ended) -> &'static str {
+    match ended {
+        Ended::Eof | Ended::Reset if actor.starts_with('Z') => "ends",
+        Ended::Eof => "closed",
+        Ended::Reset => "reset",
+    }
+}
+
+fn has_fields(report: &Report, wanted: &[(&str, &str)]) -> bool {
+    let mut found = 0;
+    report.fields(&mut |name, value: Value<'_>| {
+        found += usize::from(wanted.iter().any(|(key, text)| *key == name && value.to_string() == *text));
+    });
+    found == wanted.len()
+}
+
+/// A packet in short: method, target and version, then the variables that do not follow from these.
+fn describe(body: &[u8]) -> String {
+    let variables = packet::variables(body);
+    let get = |name: &str| {
+        let found = variables.iter().find(|(other, _)| other == name);
+        escape_word(&found.unwrap_or_else(|| panic!("the packet has no {name}")).1)
+    };
+    let mut text = format!("{} {} {}", get("REQUEST_METHOD"), get("REQUEST_URI"), get("SERVER_PROTOCOL"));
+    let query = get("QUERY_STRING");
+    let path = if query.is_empty() { get("PATH_INFO") } else { format!("{}?{query}", get("PATH_INFO")) };
+    assert!(get("REQUEST_URI").trim_end_matches('?').ends_with(path.trim_start_matches('*')), "{path}: {text}");
+    assert_eq!(get("REQUEST_SCHEME"), "http");
+    for (name, value) in &variables {
+        if !LEFT_OUT.contains(&&name[..]) && !matches!(&name[..], "REQUEST_URI" | "REQUEST_SCHEME") {
+            write!(text, " {name}={}", escape_word(value)).expect("a string takes all");
+        }
+    }
+    text
+}
+
+fn escape_word(bytes: &[u8]) -> String {
+    escape(bytes).replace(' ', "\\s")
+}
+
+/// Bytes as a dialogue writes them.
+pub fn escape(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    let mut rest = bytes;
+    while let Some(&byte) = rest.first() {
+        let run = rest.iter().take_while(|other| **other == byte).count();
+        let one = match byte {
+            b'\r' => "\\r".to_owned(),
+            b'\n' => "\\n".to_owned(),
+            b'\t' => "\\t".to_owned(),
+            0 => "\\0".to_owned(),
+            b'\\' => "\\\\".to_owned(),
+            b'$' => "\\x24".to_owned(),
+            b' '..=b'~' => char::from(byte).to_string(),
+            _ => format!("\\x{byte:02x}"),
+        };
+        let count = if run >= RUN_MIN { run } else { 1 };
+        text += &if count > 1 { format!("${{{one}*{count}}}") } else { one };
+        rest = &rest[count..];
+    }
+    match text.strip_suffix(' ') {
+        Some(start) => format!("{start}\\s"),
+        None => text,
+    }
+}
+
+/// What [`escape`] has written.
+pub fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if let Some(run) = rest.strip_prefix("${") {
+            let (run, after) = run.split_once('}').expect("a run ends with a brace");
+            let (piece, count) = run.rsplit_once('*').expect("a run has a count");
+            bytes.extend(unescape(piece).repeat(count.parse().expect("a run's count")));
+            rest = after;
+            continue;
+        }
+        rest = &rest[first.len_utf8()..];
+        if first != '\\' {
+            bytes.extend(first.to_string().bytes());
+            continue;
+        }
+        let escaped = rest.chars().next().expect("something is escaped");
+        rest = &rest[1..];
+        bytes.push(match escaped {
+            'r' => b'\r',
+            'n' => b'\n',
+            't' => b'\t',
+            's' => b' ',
+            '0' => 0,
+            '\\' => b'\\',
+            'x' => {
+                let (digits, after) = rest.split_at(2);
+                rest = after;
+                u8::from_str_radix(digits, 16).expect("two hexadecimal digits")
+            }
+            other => panic!("\\{other} is no escape"),
+        });
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_bytes_come_back() {
+        let all: Vec<u8> = (0..=255).chain([b'x'; 100]).chain([b' ']).collect();
+        assert_eq!(unescape(&escape(&all)), all);
+        assert_eq!(escape(&[b'x'; 100]), "${x*100}");
+        assert_eq!(unescape("${ab*3}"), b"ababab");
+    }
+
+    #[test]
+    fn what_a_client_gets_is_shown_a_line_at_a_time() {
+        let lines = ["C< a\\r\\nb", "C< c\\r\\n\\r\\n", "N< $1 end"].map(str::to_owned);
+        assert_eq!(join_pieces(&lines), ["C< a\\r\\n", "C< bc\\r\\n", "C< \\r\\n", "N< $1 end"]);
+    }
+
+    #[test]
+    fn expectations_are_told_from_actions() {
+        for line in ["C< x", "N2< $1 end", "C closed", "N closed", "C reset", "Z< "] {
+            assert!(is_expectation(line), "{line}");
+        }
+        for line in ["C> x", "N up", "T+ 3", "# C closed", "", "C closes", "drain", "log access", "Nobody closed"] {
+            assert!(!is_expectation(line), "{line}");
+        }
+    }
+}

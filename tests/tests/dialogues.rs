@@ -1,0 +1,120 @@
+//! Every file of `dialogues/`, on every host.
+
+use blastbeat_tests::dialogue::play;
+use blastbeat_tests::sim::Sim;
+use blastbeat_tests::sockets::Sockets;
+
+/// Another seed for each dialogue, the same in each run.
+fn chaos_seed(name: &str) -> u64 {
+    name.bytes().fold(7, |seed, byte| seed * 31 % 1_000_003 + u64::from(byte))
+}
+
+macro_rules! dialogues {
+    ($($name:ident)+) => {
+        $(mod $name {
+            use super::*;
+
+            #[test]
+            fn in_memory() {
+                play(stringify!($name), Box::new(Sim::new()));
+            }
+
+            #[test]
+            fn in_memory_by_sevens() {
+                play(stringify!($name), Box::new(Sim::in_chunks(7)));
+            }
+
+            #[test]
+            fn in_memory_byte_by_byte() {
+                play(stringify!($name), Box::new(Sim::in_chunks(1)));
+            }
+
+            #[test]
+            fn on_mio() {
+                play(stringify!($name), Box::new(Sockets::mio()));
+            }
+
+            #[test]
+            fn on_smol() {
+                play(stringify!($name), Box::new(Sockets::smol()));
+            }
+
+            #[test]
+            fn on_mio_in_chaos() {
+                play(stringify!($name), Box::new(Sockets::mio().with_chaos(chaos_seed(stringify!($name)))));
+            }
+
+            #[test]
+            fn on_smol_in_chaos() {
+                play(stringify!($name), Box::new(Sockets::smol().with_chaos(chaos_seed(stringify!($name)))));
+            }
+        })+
+
+        #[test]
+        fn every_file_is_played() {
+            let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/dialogues")).unwrap();
+            let names = folder.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
+            let forgotten: Vec<String> = names.filter(|name| ![$(stringify!($name)),+].contains(&&name[..])).collect();
+            assert!(forgotten.is_empty(), "these are not listed here: {forgotten:?}");
+        }
+    };
+}
+
+dialogues! {
+    a_chunk_under_a_length
+    a_connection_keeps_its_node
+    bad_chunks
+    bad_framing
+    bad_heads
+    bad_zmtp
+    bodiless_responses
+    body_as_head
+    capacity
+    capacity_asked_for
+    chunks
+    client_gone
+    close_when_asked
+    default_host
+    dictionary_response
+    drain
+    end_reason
+    error_pages
+    errors_capability
+    expect_answered_without_the_body
+    expect_continue
+    expect_refused_early
+    framing_faults_of_nodes
+    half_close
+    hosts
+    http_1_0
+    http_1_0_chunks
+    inactivity
+    interim_responses
+    keep_alive
+    keep_alive_timeout
+    methods_and_versions
+    no_node
+    node_timeout
+    packet_too_large
+    pipelining
+    quiet
+    redispatch
+    redispatch_all
+    redispatch_none
+    retry
+    retry_buffer
+    retry_hops
+    retry_too_late
+    retry_without_another_node
+    slow_body
+    slow_heads
+    smuggling
+    stop
+    targets
+    too_large
+    unframed_is_chunked
+    unknown_types
+    unsound_heads_of_nodes
+    upload_cut
+    uploads
+}
