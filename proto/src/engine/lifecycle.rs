@@ -405,8 +405,12 @@ impl Engine {
         }
         let is_empty = link.inbox.is_empty();
         let Some(http) = link.http() else { return };
-        // A head that is cut off stays unread for ever, one that was held back does not.
-        if http.conn.room() > 0 && (is_empty || http.conn.queued() <= write_queue_high) {
+        if http.conn.room() == 0 {
+            if is_empty {
+                http.conn.close_after_response(now);
+            }
+        } else if is_empty || http.conn.queued() <= write_queue_high {
+            // A head that is cut off stays unread for ever, one that was held back does not.
             http.conn.receive_eof(now);
         }
     }

@@ -394,7 +394,8 @@ fn with_half_close_what_was_asked_before_the_end_is_answered() {
         let sid = node.receive(&mut world).into_iter().find(|(_, kind, _)| kind == "uwsgi").unwrap().0;
         node.send(&mut world, &sid, "body", b"HTTP/1.1 204 No Content\r\n\r\n");
     }
-    assert_eq!(world.read(client), "HTTP/1.1 204 No Content\r\n\r\n".repeat(2));
+    let answers = "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+    assert_eq!(world.read(client), answers);
     assert_eq!(world.shut.get(&client), Some(&Shut::Close));
 }
 
