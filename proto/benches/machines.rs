@@ -6,12 +6,18 @@
 #![allow(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 
 use std::hint::black_box;
+use std::io::IoSlice;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
+use blastbeat_proto::config::{Config, Mode};
+use blastbeat_proto::engine::{Engine, Input, LinkId, ListenerId, Output, PeerAddr, Welcome};
+use blastbeat_proto::entropy::SeededEntropy;
 use blastbeat_proto::http::{Event, Request, Response, Settings};
 use blastbeat_proto::http1::{ChunkDecoder, Connection, Piece};
 use blastbeat_proto::limits::Limits;
 use blastbeat_proto::time::Instant;
+use blastbeat_proto::{proxy, uwsgi, zmtp};
 use bytes::Bytes;
 
 const ROUNDS: usize = 7;
@@ -25,6 +31,9 @@ const BROWSER: &[u8] = b"GET /articles/2026/some-title?utm_source=feed HTTP/1.1\
     Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\nConnection: keep-alive\r\n\
     Cookie: session=0123456789abcdef0123456789abcdef; theme=dark\r\nUpgrade-Insecure-Requests: 1\r\n\
     Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: none\r\nPriority: u=0, i\r\n\r\n";
+const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 40_000));
+const INI: &[u8] = b"[blastbeat]\nbind = 127.0.0.1:80\nzmq = tcp://127.0.0.1:5000\naccess-log = off\n\
+    [blastbeat:*]\nnode = node\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\n";
 
 fn main() {
@@ -41,6 +50,117 @@ fn main() {
     measure(&wanted, "http1/exchange/chunked", chunked_exchange());
     let chunks = b"400\r\n".iter().copied().chain([b'x'; 1024]).chain(*b"\r\n0\r\n\r\n").collect::<Vec<u8>>();
     measure(&wanted, "http1/decode-chunks/1KiB", || decode(&chunks, &limits));
+
+    measure(&wanted, "uwsgi/encode-request/curl", encode(CURL));
+    measure(&wanted, "uwsgi/encode-request/browser", encode(BROWSER));
+    let mut header = Vec::new();
+    proxy::encode(proxy::Version::V2, Some((PEER, PEER)), &mut header);
+    measure(&wanted, "proxy/v2", || proxy::Header::new().receive(black_box(&header), Instant::ZERO));
+    measure(&wanted, "config/parse", || Config::parse(black_box(INI), "bench.ini", Mode::Strict).is_ok());
+    measure(&wanted, "engine/request-to-app", request_to_app());
+    measure(&wanted, "engine/request-to-node", request_to_node());
+}
+
+fn encode(request: &'static [u8]) -> impl FnMut() -> usize {
+    let request = Request::parse(request, &Limits::DEFAULT).expect("the request is sound");
+    let mut out = Vec::new();
+    move || {
+        let remote = PeerAddr::Ip(PEER);
+        let context =
+            uwsgi::Context { section: "*", port: 80, remote, https: false, request_id: 7, redispatched: false };
+        out.clear();
+        uwsgi::encode_request(&mut out, black_box(&request), &context).expect("it fits");
+        out.len()
+    }
+}
+
+/// A whole request through the engine, from the bytes of a client to the bytes for it, answered inside the process.
+fn request_to_app() -> impl FnMut() -> usize {
+    let mut engine = engine(b"[blastbeat]\nbind = 127.0.0.1:80\naccess-log = off\n[blastbeat:*]\nnode = app:welcome\n");
+    let client = engine.accept(ListenerId(0), PeerAddr::Ip(PEER), Instant::ZERO).expect("there is room");
+    move || {
+        engine.handle(Input::Received { link: client, bytes: black_box(CURL) }, Instant::ZERO);
+        carry_out(&mut engine, |_, _| {})
+    }
+}
+
+/// A whole request through the engine to a node and back, without the node's own work.
+fn request_to_node() -> impl FnMut() -> usize {
+    let mut engine = engine(INI);
+    let client = engine.accept(ListenerId(0), PeerAddr::Ip(PEER), Instant::ZERO).expect("there is room");
+    let link = engine.accept(ListenerId(1), PeerAddr::Ip(PEER), Instant::ZERO).expect("there is room");
+    let settings = zmtp::Settings {
+        identity: Bytes::from_static(b"node"),
+        ..zmtp::Settings::new(zmtp::Role::Dealer, &Limits::DEFAULT)
+    };
+    let mut node = zmtp::Connection::new(Arc::new(settings), Instant::ZERO);
+    // Greetings and names, then the sign of life.
+    for _ in 0..4 {
+        let bytes = node.outbound().take();
+        if !bytes.is_empty() {
+            engine.handle(Input::Received { link, bytes: &bytes }, Instant::ZERO);
+        }
+        let mut heard = Vec::new();
+        carry_out(&mut engine, |_, bytes| heard.extend_from_slice(bytes));
+        hear(&mut node, &heard, |_| {});
+    }
+    node.send(&[b"", b"pong", b"quiet"]).expect("the link is up");
+    let bytes = node.outbound().take();
+    engine.handle(Input::Received { link, bytes: &bytes }, Instant::ZERO);
+    carry_out(&mut engine, |_, _| {});
+    move || {
+        engine.handle(Input::Received { link: client, bytes: black_box(CURL) }, Instant::ZERO);
+        let mut asked = Vec::new();
+        carry_out(&mut engine, |_, bytes| asked.extend_from_slice(bytes));
+        let mut sid = Bytes::new();
+        hear(&mut node, &asked, |message| sid = message.frame_bytes(0).expect("there are three"));
+        node.send(&[&sid, b"headers", ANSWER]).expect("the link is up");
+        node.send(&[&sid, b"body", b"Hello, world!"]).expect("the link is up");
+        let answer = node.outbound().take();
+        engine.handle(Input::Received { link, bytes: &answer }, Instant::ZERO);
+        carry_out(&mut engine, |_, _| {})
+    }
+}
+
+fn engine(ini: &[u8]) -> Engine {
+    let (config, _) = Config::parse(ini, "bench.ini", Mode::Strict).expect("the configuration is sound");
+    let mut engine = Engine::new(Arc::new(config), Box::new(SeededEntropy::from_number(1)), Instant::ZERO);
+    engine.add_app(Welcome::NAME, Box::new(Welcome::new()));
+    carry_out(&mut engine, |_, _| {});
+    engine
+}
+
+/// Takes all outputs and writes what is queued; returns how many bytes that were.
+fn carry_out(engine: &mut Engine, mut write: impl FnMut(LinkId, &[u8])) -> usize {
+    let mut written = 0;
+    while let Some(output) = engine.poll_output() {
+        let Output::Attend(link) = output else { continue };
+        let mut slices = [IoSlice::new(&[]); 8];
+        let count = engine.outbound(link, &mut slices, Instant::ZERO);
+        let mut n = 0;
+        for slice in &slices[..count] {
+            write(link, slice);
+            n += slice.len();
+        }
+        if n > 0 {
+            engine.handle(Input::Sent { link, n }, Instant::ZERO);
+        }
+        written += n;
+    }
+    written
+}
+
+fn hear(node: &mut zmtp::Connection, mut bytes: &[u8], mut each: impl FnMut(zmtp::Message)) {
+    loop {
+        let used = node.receive(bytes, Instant::ZERO);
+        bytes = &bytes[used..];
+        match node.poll_event() {
+            Some(zmtp::Event::Message(message)) => each(message),
+            Some(zmtp::Event::Hello(_) | zmtp::Event::Peer { .. }) => {}
+            None if used == 0 || bytes.is_empty() => return,
+            None => {}
+        }
+    }
 }
 
 /// A kept connection: request in, response head parsed, head and body out.
