@@ -12,7 +12,8 @@ def curl(*arguments, data=None):
     command = ["curl", "--silent", "--show-error", "--max-time", str(int(PATIENCE)), "--noproxy", "*",
                "--write-out", "%{stderr}%{json}\n", *map(str, arguments)]
     done = subprocess.run(command, input=data, capture_output=True, timeout=2 * PATIENCE, check=False)
-    facts = [json.loads(line) for line in done.stderr.splitlines() if line.startswith(b"{")]
+    # Parallel transfers draw a progress meter in front of some of them.
+    facts = [json.loads(line[line.index(b"{"):]) for line in done.stderr.splitlines() if b"{" in line]
     assert done.returncode == 0, done.stderr
     return done.stdout, facts
 
