@@ -424,6 +424,12 @@ impl Engine {
             Protocol::Proxy(_) => (None, false),
         };
         let Some(cause) = cause else { return };
+        // There is no farewell after the handshake, and requests that have not left will go to other nodes.
+        if let Protocol::Node(node) = &mut link.protocol
+            && node.node.is_some()
+        {
+            node.conn.outbound().clear();
+        }
         // Where the client may still be sending, a plain close would answer with a reset and eat the farewell.
         let unread = link.queued() > 0
             && match &link.protocol {

@@ -412,3 +412,17 @@ fn a_stop_tells_nodes_of_the_requests_that_it_cuts() {
     assert_eq!((ended, kind.as_str()), (&sid, "end"));
     assert_eq!(world.reports.last(), Some(&Report::Stopped));
 }
+
+#[test]
+fn a_node_that_is_given_up_hears_of_no_request_that_others_get() {
+    let mut world = World::new(INI);
+    let mut one = Node::connect(&mut world, "one");
+    let client = world.accept(0);
+    // The request waits to be written when its node breaks the rules.
+    world.engine.handle(Input::Received { link: client, bytes: GET.as_bytes() }, world.now);
+    world.engine.handle(Input::Received { link: one.link, bytes: b"\xff" }, world.now);
+    world.run();
+    assert_eq!(one.receive(&mut world), []);
+    assert_eq!(world.shut.get(&one.link), Some(&Shut::Close));
+    assert!(world.read(client).starts_with("HTTP/1.1 503 "));
+}
