@@ -41,9 +41,9 @@ fn request(data: &[u8]) {
         section: "*",
         port: 80,
         remote: PeerAddr::Unix,
-        https: data.len() % 2 == 0,
+        https: data.len().is_multiple_of(2),
         request_id: data.len() as u64,
-        redispatched: data.len() % 3 == 0,
+        redispatched: data.len().is_multiple_of(3),
     };
     let mut packet = b"before".to_vec();
     if uwsgi::encode_request(&mut packet, &request, &context).is_err() {
