@@ -5,6 +5,8 @@
 //! `fuzz_targets/` with its entry in `Cargo.toml`, and a few files in `corpus/NAME/`.
 
 pub mod config;
+pub mod dealer;
+pub mod engine;
 pub mod http1;
 pub mod proxy;
 pub mod uwsgi;
@@ -21,6 +23,8 @@ pub struct Body {
 /// Every body.
 pub const BODIES: &[Body] = &[
     Body { name: "config", run: config::body },
+    Body { name: "dealer", run: dealer::body },
+    Body { name: "engine", run: engine::body },
     Body { name: "http1", run: http1::body },
     Body { name: "proxy", run: proxy::body },
     Body { name: "uwsgi", run: uwsgi::body },

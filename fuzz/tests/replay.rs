@@ -1,4 +1,5 @@
-//! The corpus, and mutations of it, under plain `cargo test`. `SEED=N` and `ROUNDS=N` choose others.
+//! The corpus, and mutations of it, under plain `cargo test`. `SEED=N` and `ROUNDS=N` choose others,
+//! `BODY=NAME` one body.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +11,8 @@ const ROUNDS: u64 = 3000;
 
 #[test]
 fn every_body_holds_for_its_corpus_and_for_mutations_of_it() {
-    for body in BODIES {
+    let only = std::env::var("BODY").ok();
+    for body in BODIES.iter().filter(|body| only.as_deref().is_none_or(|name| name == body.name)) {
         let corpus = corpus(body.name);
         assert!(!corpus.is_empty(), "corpus/{} is empty", body.name);
         for input in &corpus {

@@ -1,0 +1,141 @@
+//! A client: sends requests or anything, and reads the answers.
+
+use std::collections::VecDeque;
+
+use blastbeat_proto::http::{Event, Request, Settings};
+use blastbeat_proto::http1::Connection;
+use blastbeat_proto::limits::Limits;
+use blastbeat_proto::time::Instant;
+
+use super::script::Script;
+use super::world::Wire;
+
+/// The field by which a node says which request it answers.
+pub const ECHO: &str = "X-Answers-Request";
+
+pub struct Client {
+    pub wire: Wire,
+    number: usize,
+    requests: usize,
+    /// It has sent nothing but requests, so what it gets can be read.
+    is_sound: bool,
+    /// Requests that are to be sent, with what has to be sent before each.
+    planned: VecDeque<(usize, Asked)>,
+    /// Requests that were begun and have no final response.
+    begun: VecDeque<Asked>,
+    reader: Connection,
+    answering: Option<Asked>,
+    unread: Vec<u8>,
+}
+
+#[derive(Clone)]
+struct Asked {
+    method: &'static str,
+    path: String,
+}
+
+impl Client {
+    pub fn new(wire: Wire, number: usize) -> Self {
+        let limits = Limits { fields: 100, ..Limits::DEFAULT };
+        let reader = Connection::client(Settings::with_limits(limits), Instant::ZERO);
+        Self {
+            wire,
+            number,
+            requests: 0,
+            is_sound: true,
+            planned: VecDeque::new(),
+            begun: VecDeque::new(),
+            reader,
+            answering: None,
+            unread: Vec::new(),
+        }
+    }
+
+    /// Plans to send a request: a good one, or one that is refused as a whole.
+    pub fn ask(&mut self, script: &mut Script<'_>) {
+        let path = format!("/{}/{}", self.number, self.requests);
+        self.requests += 1;
+        let (method, rest) = script.pick(&[
+            ("GET", " HTTP/1.1\r\nHost: example.org\r\n\r\n"),
+            ("HEAD", " HTTP/1.1\r\nHost: example.org\r\n\r\n"),
+            ("GET", " HTTP/1.0\r\nHost: other\r\n\r\n"),
+            ("GET", " HTTP/1.0\r\nHost: example.org\r\nConnection: keep-alive\r\n\r\n"),
+            ("POST", " HTTP/1.1\r\nHost: example.org\r\nContent-Length: 10\r\n\r\n!!!!!!!!!!"),
+            (
+                "PUT",
+                " HTTP/1.1\r\nHost: example.org\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n!!!\r\n4\r\n!!!!\r\n0\r\n\r\n",
+            ),
+            ("POST", " HTTP/1.1\r\nHost: other\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n!!!!"),
+            ("GET", " HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n\r\n"),
+            ("GET", " HTTP/1.1\r\nHost: elsewhere\r\n\r\n"),
+            ("DELETE", " HTTP/1.1\r\nHost: other:80\r\nX-Forwarded-For: 1.2.3.4, 10.1.1.1\r\n\r\n"),
+            ("POST", " HTTP/1.1\r\nHost: example.org\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n!!\r\nwrong"),
+            ("GET", " HTTP/1.1\r\n\r\n"),
+            ("GET", " HTTP/1.1\r\nHost: example.org\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"),
+            ("PATCH", ""),
+        ]);
+        self.planned.push_back((self.wire.to_send.len(), Asked { method, path: path.clone() }));
+        let text = match rest {
+            "" => {
+                let length = usize::from(script.byte()) * 16;
+                let body = "!".repeat(length);
+                format!("{method} {path} HTTP/1.1\r\nHost: example.org\r\nContent-Length: {length}\r\n\r\n{body}")
+            }
+            rest => format!("{method} {path}{rest}"),
+        };
+        self.wire.to_send.extend_from_slice(text.as_bytes());
+    }
+
+    /// Plans to send anything.
+    pub fn mumble(&mut self, script: &mut Script<'_>) {
+        self.is_sound = false;
+        self.wire.to_send.extend_from_slice(script.bytes());
+    }
+
+    /// Takes the next bytes to send, `n` at most.
+    pub fn take(&mut self, n: usize) -> Vec<u8> {
+        let bytes: Vec<u8> = self.wire.to_send.drain(..n.min(self.wire.to_send.len())).collect();
+        while self.planned.front().is_some_and(|(before, _)| *before < bytes.len()) {
+            self.begun.extend(self.planned.pop_front().map(|(_, asked)| asked));
+        }
+        for (before, _) in &mut self.planned {
+            *before -= bytes.len();
+        }
+        bytes
+    }
+
+    /// Reads what the server sent.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        if !self.is_sound {
+            return;
+        }
+        self.unread.extend_from_slice(bytes);
+        loop {
+            assert!(self.unread.is_empty() || self.reader.is_closing().is_none(), "the last response was the last");
+            if self.answering.is_none() && !self.unread.is_empty() {
+                let asked = self.begun.pop_front().expect("a response has a request");
+                let request =
+                    Request::builder(asked.method, &asked.path, "example.org").build().expect("the request is sound");
+                self.reader.send(Event::Request(request), Instant::ZERO).expect("the reader is idle");
+                self.reader.outbound().clear();
+                self.answering = Some(asked);
+            }
+            let used = self.reader.receive(&self.unread, Instant::ZERO);
+            self.unread.drain(..used);
+            match self.reader.poll_event() {
+                Some(Event::Response(response)) => {
+                    let asked = self.answering.as_ref().expect("only then it reads");
+                    if let Some(echo) = response.fields.find(ECHO) {
+                        assert_eq!(echo, asked.path.as_bytes(), "answers come in order");
+                    }
+                }
+                Some(Event::Body(_)) => {}
+                Some(Event::End) => self.answering = None,
+                Some(Event::Request(_)) => panic!("a client yields no requests"),
+                None if used == 0 => break,
+                None => {}
+            }
+        }
+        assert_eq!(self.reader.violation(), None, "responses are sound");
+    }
+}

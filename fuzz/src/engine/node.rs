@@ -1,0 +1,309 @@
+//! A node: a DEALER that answers, misbehaves, or talks nonsense.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use blastbeat_proto::limits::Limits;
+use blastbeat_proto::message::{Kind, Sid};
+use blastbeat_proto::time::Instant;
+use blastbeat_proto::uwsgi;
+use blastbeat_proto::zmtp::{self, Credentials, Event, Mechanism, Role};
+use bytes::Bytes;
+
+use super::client::ECHO;
+use super::script::Script;
+use super::world::Wire;
+
+pub struct Node {
+    pub wire: Wire,
+    pub identity: &'static str,
+    conn: zmtp::Connection,
+    unread: Vec<u8>,
+    /// Sessions of this link, oldest first.
+    pub sids: Vec<Sid>,
+    pub book: BTreeMap<Sid, Entry>,
+    /// It has waived the `end` of complete responses at some time.
+    pub is_quiet: bool,
+    /// The server has given it up, or its link has gone.
+    pub is_lost: bool,
+    /// Both sides speak the same mechanism.
+    is_matched: bool,
+}
+
+/// What a node knows of a session.
+pub struct Entry {
+    path: Vec<u8>,
+    is_ended: bool,
+    /// The node has passed it on, or it may have done so.
+    pub is_retried: bool,
+}
+
+impl Entry {
+    /// Whether the node has the session.
+    pub fn is_open(&self) -> bool {
+        !self.is_ended && !self.is_retried
+    }
+}
+
+const HEADS: &[&str] = &[
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n",
+    "HTTP/1.1 200 OK\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n",
+    "HTTP/1.1 204 No Content\r\n",
+    "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n",
+    "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n",
+    "HTTP/1.1 100 Continue\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\n",
+    "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n",
+    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 300\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n",
+    "HTTP/1.1 200 OK\nContent-Length: 5\r\n",
+    "HTTP/1.1 500 No\r\nContent-Length: 0\r\nTrailer: a\r\n",
+];
+
+const PIECES: &[&str] = &[
+    "",
+    "Hello",
+    "5\r\nHello\r\n",
+    "5\r\nHel",
+    "0\r\n\r\n",
+    "5\r\nHello\r\n0\r\n\r\n",
+    "0\r\n\r\nmore",
+    "zz\r\n",
+    "HTTP/",
+];
+
+impl Node {
+    pub fn new(wire: Wire, script: &mut Script<'_>, wants_password: bool, now: Instant) -> Self {
+        let identity = script.pick(&["one", "two", "three", "", "o", "twenty"]);
+        let credentials = |password| {
+            let credentials = Credentials {
+                username: Bytes::from_static(identity.as_bytes()),
+                password: Bytes::from_static(password),
+            };
+            Mechanism::PlainClient(credentials)
+        };
+        let choice = script.byte();
+        let mechanism = match (wants_password != (choice % 8 == 7), identity) {
+            (false, _) => Mechanism::Null,
+            (true, "one") if choice % 4 != 3 => credentials(b"secret"),
+            (true, _) => credentials(b"open"),
+        };
+        let settings = zmtp::Settings {
+            identity: Bytes::from_static(identity.as_bytes()),
+            mechanism: mechanism.clone(),
+            heartbeat: None,
+            ..zmtp::Settings::new(Role::Dealer, &Limits::DEFAULT)
+        };
+        Self {
+            wire,
+            identity,
+            conn: zmtp::Connection::new(Arc::new(settings), now),
+            unread: Vec::new(),
+            sids: Vec::new(),
+            book: BTreeMap::new(),
+            is_quiet: false,
+            is_lost: false,
+            is_matched: wants_password != (mechanism == Mechanism::Null),
+        }
+    }
+
+    /// The server has given up the node of this name: if it is this one, and not one that waits to be let in, its
+    /// sessions are others'.
+    pub fn lose(&mut self) {
+        self.is_lost |= self.conn.is_up();
+    }
+
+    /// Takes the next bytes to send, `n` at most.
+    pub fn take(&mut self, n: usize) -> Vec<u8> {
+        self.flush();
+        self.wire.to_send.drain(..n.min(self.wire.to_send.len())).collect()
+    }
+
+    /// Moves what the connection wants to say to what will be sent.
+    pub fn flush(&mut self) {
+        self.wire.to_send.extend(self.conn.outbound().take());
+    }
+
+    /// Reads what the server sent; returns the sessions that have come.
+    pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Vec<Sid> {
+        self.unread.extend_from_slice(bytes);
+        let mut begun = Vec::new();
+        loop {
+            let used = self.conn.receive(&self.unread, now);
+            self.unread.drain(..used);
+            match self.conn.poll_event() {
+                Some(Event::Message(message)) => begun.extend(self.hear(&message)),
+                Some(Event::Peer { .. }) => {}
+                Some(Event::Hello(_)) => panic!("a router shows no credentials"),
+                None if used == 0 || self.unread.is_empty() => break,
+                None => {}
+            }
+        }
+        assert!(self.conn.violation().is_none() || !self.is_matched, "the server keeps to the protocol");
+        begun
+    }
+
+    fn hear(&mut self, message: &zmtp::Message) -> Option<Sid> {
+        let frames: Vec<&[u8]> = message.frames().collect();
+        let [sid, kind, body] = frames[..] else { panic!("messages have three frames") };
+        let kind = Kind::from_frame(kind).expect("types are known");
+        let entry = Sid::from_frame(sid).map(|sid| (sid, self.book.get_mut(&sid)));
+        match (kind, entry) {
+            (Kind::Ping | Kind::Spawn, None) => assert!(body.is_empty()),
+            (Kind::Error, _) => assert!(!body.is_empty()),
+            (Kind::Uwsgi, Some((sid, None))) => {
+                let pairs: Vec<_> = uwsgi::pairs(body).map(|pair| pair.expect("packets are sound")).collect();
+                let path = pairs.iter().find(|(name, _)| *name == b"PATH_INFO").expect("a path is told").1.to_vec();
+                self.book.insert(sid, Entry { path, is_ended: false, is_retried: false });
+                self.sids.push(sid);
+                return Some(sid);
+            }
+            (Kind::Body, Some((_, Some(entry)))) => assert!(!entry.is_ended, "nothing comes after the end"),
+            (Kind::Credit, Some((_, Some(entry)))) => {
+                assert!(!entry.is_ended, "no credit after the end");
+                assert_ne!(body, b"0", "credit is worth a message");
+            }
+            (Kind::End, Some((_, Some(entry)))) => {
+                assert!(!entry.is_ended, "a session ends once");
+                entry.is_ended = true;
+            }
+            (kind, _) => panic!("{kind} for {sid:?} is out of order"),
+        }
+        None
+    }
+
+    /// Sends a message of any kind to any session.
+    pub fn say(&mut self, script: &mut Script<'_>, others: &[Sid]) {
+        let kind = script.byte();
+        let own = script.place(self.sids.len()).map(|place| self.sids[place]);
+        let sid = match kind / 16 {
+            0..11 => own.map(|sid| sid.0.to_vec()).unwrap_or_default(),
+            11 => others.last().map(|sid| sid.0.to_vec()).unwrap_or_default(),
+            12 => others.first().map(|sid| sid.0.to_vec()).unwrap_or_default(),
+            13 => vec![0; 16],
+            14 => Vec::new(),
+            _ => vec![7; 15],
+        };
+        let path = Sid::from_frame(&sid)
+            .and_then(|sid| self.book.get(&sid))
+            .map(|entry| entry.path.clone())
+            .unwrap_or_default();
+        let head = |script: &mut Script<'_>| {
+            let mut head = script.pick(HEADS).as_bytes().to_vec();
+            head.extend_from_slice(ECHO.as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(&path);
+            head.extend_from_slice(b"\r\n\r\n");
+            head
+        };
+        let (name, body): (&str, Vec<u8>) = match kind % 16 {
+            0 | 1 => ("headers", head(script)),
+            2 => ("headers", [head(script), script.pick(PIECES).into()].concat()),
+            3 => ("body", head(script)),
+            4 | 5 => ("body", script.pick(PIECES).into()),
+            6 => ("chunk", script.pick(PIECES).into()),
+            7 => ("end", Vec::new()),
+            8 => ("retry", Vec::new()),
+            9 => ("body", vec![b'x'; usize::from(script.byte()) * 8]),
+            10 => ("chunk", vec![b'y'; usize::from(script.byte()) * 8]),
+            11 => ("headers", script.bytes().to_vec()),
+            12 => {
+                let mut packet = Vec::new();
+                let pairs = [("STATUS", "200 OK"), ("Content-Length", "5"), (ECHO, "?")];
+                let value = |name: &'static str, value: &'static str| match name {
+                    ECHO => (name.as_bytes(), path.clone()),
+                    name => (name.as_bytes(), value.as_bytes().to_vec()),
+                };
+                let pairs: Vec<_> = pairs.iter().map(|(name, text)| value(name, text)).collect();
+                let fits = uwsgi::encode_pairs(&mut packet, pairs.iter().map(|(name, value)| (*name, &value[..])));
+                assert!(fits.is_ok());
+                ("uwsgi", packet)
+            }
+            13 => ("uwsgi", script.bytes().to_vec()),
+            14 => (
+                script.pick(&["ping", "spawn", "error", "credit", "pong", "a:body", "a:b", ""]),
+                script.bytes().to_vec(),
+            ),
+            _ => {
+                let parts: [&[u8]; 4] = [&sid, b"body", b"a", b"b"];
+                return self.send(&parts[..usize::from(script.byte()) % 4 + 1]);
+            }
+        };
+        // A raw head that claims to answer a request proves nothing about the order.
+        if matches!(kind % 16, 11 | 13) && contains(&body, b"X-Ans") {
+            return;
+        }
+        if name == "retry"
+            && let Some(entry) = Sid::from_frame(&sid).and_then(|sid| self.book.get_mut(&sid))
+        {
+            entry.is_retried = true;
+        }
+        self.send(&[&sid, name.as_bytes(), &body]);
+    }
+
+    /// Answers the newest session that is open, fully.
+    pub fn answer(&mut self, script: &mut Script<'_>) {
+        let Some(sid) = self.sids.iter().rev().find(|sid| self.book[sid].is_open()).copied() else { return };
+        let path = String::from_utf8_lossy(&self.book[&sid].path).into_owned();
+        let head = |fields: &str| format!("HTTP/1.1 200 OK\r\n{fields}{ECHO}: {path}\r\n\r\n").into_bytes();
+        match script.byte() % 4 {
+            0 => {
+                self.send(&[&sid.0, b"headers", &head("Content-Length: 5\r\n")]);
+                self.send(&[&sid.0, b"body", b"Hello"]);
+            }
+            1 => {
+                self.send(&[&sid.0, b"body", &head("")]);
+                self.send(&[&sid.0, b"body", &[b'x'; 3000]]);
+                self.send(&[&sid.0, b"end", b""]);
+            }
+            2 => {
+                self.send(&[&sid.0, b"headers", &head("Transfer-Encoding: chunked\r\n")]);
+                self.send(&[&sid.0, b"chunk", b"Hello"]);
+                self.send(&[&sid.0, b"chunk", b""]);
+            }
+            _ => {
+                self.send(&[&sid.0, b"headers", &head("Transfer-Encoding: chunked\r\n")]);
+                self.send(&[&sid.0, b"body", b"5\r\nHello\r\n0\r\n\r\n"]);
+            }
+        }
+    }
+
+    /// Says that it is alive, and what it can do.
+    pub fn pong(&mut self, script: &mut Script<'_>) {
+        let body = script.pick(&[
+            "",
+            "body-end",
+            "credit body-end end-reason errors",
+            "quiet",
+            "errors capacity=1",
+            "nonsense",
+            "credit",
+            "errors end-reason",
+        ]);
+        self.is_quiet |= body == "quiet";
+        self.send(&[b"", b"pong", body.as_bytes()]);
+    }
+
+    /// Sends anything.
+    pub fn mumble(&mut self, script: &mut Script<'_>) {
+        self.flush();
+        self.wire.to_send.extend_from_slice(script.bytes());
+        // What follows may be read as anything.
+        self.is_quiet = true;
+        for entry in self.book.values_mut() {
+            entry.is_retried = true;
+        }
+    }
+
+    fn send(&mut self, parts: &[&[u8]]) {
+        if self.conn.is_up() {
+            self.conn.send(parts).expect("the link is up");
+        }
+    }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
+}

@@ -1,0 +1,100 @@
+//! Configurations, and an app that streams.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
+
+use blastbeat_proto::config::{Config, Mode, NodeName};
+use blastbeat_proto::engine::{App, AppInput, Replies};
+use blastbeat_proto::http::Response;
+use blastbeat_proto::message::Sid;
+use blastbeat_proto::time::Instant;
+use bytes::Bytes;
+
+/// What the engine is run with.
+pub static CONFIGS: LazyLock<Vec<Arc<Config>>> =
+    LazyLock::new(|| SETUPS.iter().map(|ini| Arc::new(config(ini))).collect());
+
+fn config(ini: &str) -> Config {
+    let (mut config, _) = Config::parse(ini.as_bytes(), "fuzz.ini", Mode::Strict)
+        .unwrap_or_else(|problems| panic!("{problems:?} in\n{ini}"));
+    // A file can only name the app that is built in.
+    for host in config.hosts.iter_mut().filter(|host| host.name == "example.org") {
+        for node in host.nodes.iter_mut().filter(|node| matches!(node, NodeName::App(_))) {
+            *node = NodeName::App("stream".into());
+        }
+    }
+    config
+}
+
+const SETUPS: &[&str] = &[
+    "[blastbeat]\nbind = *:80\nzmq = tcp://*:5000\n[blastbeat:*]\nnode = one\nnode = two\n",
+    "[blastbeat]\nbind = *:80\nzmq = tcp://*:5000\nredispatch = all\nqueue = 2\nmax-hops = 2\nstats-freq = 7\n\
+     [blastbeat:example.org]\nnode = o*\nnode = t*\nnode-capacity = 1\nalias = other\n",
+    "[blastbeat]\nbind = *:80\nzmq = tcp://*:5000\nredispatch = none\nsessions = 3\nqueue = 1\nmemory = 1\n\
+     connections = 3\nwritequeue-buffer = 900\nwritequeue-high = 200\npipeline-buffer = 50\nnode-queue-high = 300\n\
+     node-queue-buffer = 700\nretry-buffer = 60\ncredit = 64\nmax-body = 900\nmax-nodes = 2\nmax-head = 400\n\
+     max-message = 300\nping-freq = 12\nlinger-buffer = 90\n[blastbeat:*]\nnode = *\nnode-capacity = 2\nsessions = 2\n",
+    "[blastbeat]\nbind = *:80 proxy\nbind = *:81\nzmq = tcp://*:5000\nhalf-close = on\ntrusted-proxy = 10.0.0.0/8\n\
+     node-password = one secret\nnode-password = t* open\n[blastbeat:*]\nnode = one\nnode = t*\nnode-timeout = 2\n",
+    "[blastbeat]\nbind = *:80\nzmq = tcp://*:5000\nzmq-connect = tcp://10.0.0.1:1\nwritequeue-high = 6000\n\
+     [blastbeat:*]\nnode = app:welcome\n[blastbeat:example.org]\nnode = one\nnode = app:welcome\n\
+     [blastbeat:other]\nnode = t*\nmax-body = 20\n",
+    "[blastbeat]\nbind = *:80\nzmq-connect = tcp://[::1]:1\nzmq-connect = ipc:///n\nwritequeue-buffer = 1\n\
+     writequeue-high = 1\nnode-queue-high = 1\nnode-queue-buffer = 1\npipeline-buffer = 1\ncredit = 1\nqueue = 0\n\
+     retry-buffer = 0\nwrite-stall = 1\nheartbeat = 1\nhandshake-timeout = 1\nping-freq = 1\nnode-timeout = 1\n\
+     timeout = 5\nmax-hops = 0\n[blastbeat:*]\nnode = one\nnode = *\nredispatch = all\n",
+];
+
+/// Answers with what it is sent, then with more than a client's queue likes, piece by piece as there is room.
+#[derive(Default)]
+pub struct Stream {
+    open: BTreeSet<Sid>,
+    left: usize,
+}
+
+impl Stream {
+    fn go_on(&mut self, sid: Sid, replies: &mut Replies) {
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                replies.body(sid, Bytes::from(vec![b'x'; 5000]));
+                replies.wait_for_room(sid);
+            }
+            None => replies.end(sid),
+        }
+    }
+}
+
+impl App for Stream {
+    fn handle(&mut self, input: AppInput<'_>, replies: &mut Replies, _now: Instant) {
+        match input {
+            AppInput::Request { sid, request, .. } => {
+                assert!(self.open.insert(sid), "a session begins once");
+                self.left = 3;
+                if request.method() == b"DELETE" {
+                    return replies.retry(sid);
+                }
+                let head = Response::builder(200).build().expect("the head is sound");
+                replies.head(sid, head);
+                if request.method() == b"GET" {
+                    self.go_on(sid, replies);
+                }
+            }
+            AppInput::Body { sid, bytes } => {
+                assert!(self.open.contains(&sid), "a body belongs to a request");
+                replies.body(sid, bytes);
+            }
+            AppInput::BodyEnd { sid } | AppInput::Room { sid } => {
+                assert!(self.open.contains(&sid), "the session is open");
+                self.go_on(sid, replies);
+            }
+            AppInput::End { sid, .. } => assert!(self.open.remove(&sid), "a session ends once"),
+            AppInput::Wake | AppInput::Timeout => {
+                for sid in &self.open {
+                    replies.body(*sid, Bytes::from_static(b"wake"));
+                }
+            }
+            _ => {}
+        }
+    }
+}
