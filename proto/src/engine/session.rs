@@ -194,12 +194,13 @@ impl Sessions {
     pub fn find(&self, sid: Sid) -> Found {
         let word = |range: core::ops::Range<usize>| sid.0[range].iter().fold(0, |word, b| word << 8 | u32::from(*b));
         let (slot, generation) = (word(1..5) as usize, word(5..8));
-        if let Some(session) = self.slab.get(slot)
-            && session.sid == sid
-        {
+        let live = self.slab.get(slot);
+        if live.is_some_and(|session| session.sid == sid) {
             return Found::Here(slot);
         }
         match self.generations.get(slot) {
+            // Whoever guesses at a session that is open was never given an id of its slot and generation.
+            Some(&last) if live.is_some() && generation == last => Found::Unknown,
             Some(&last) if sid.0[0] == SHARD && generation > 0 && generation <= last => Found::Ended,
             _ => Found::Unknown,
         }
