@@ -51,6 +51,8 @@ pub(super) struct Node {
     pub hosts: Vec<usize>,
     /// It has been told to fill its caches.
     pub spawned: bool,
+    /// It was reported for asking for something unknown, on its present link.
+    pub misasked: bool,
     /// A newcomer with the same identity that waits for this one's sign of life.
     pub challenger: Option<Challenger>,
     /// Clients whose input waits until this node takes more.
@@ -108,6 +110,7 @@ impl Nodes {
             load: 0,
             hosts: Vec::new(),
             spawned: false,
+            misasked: false,
             challenger: None,
             paused: Vec::new(),
         };
@@ -292,6 +295,7 @@ impl Engine {
         let entry = &mut self.nodes.list[node];
         entry.link = Some(slot);
         entry.available = false;
+        entry.misasked = false;
         entry.heard = now;
         entry.hosts = hosts;
         entry.capabilities = Capabilities::default();
@@ -310,6 +314,10 @@ impl Engine {
         match Capabilities::parse(body) {
             Ok(Some(capabilities)) => self.nodes.list[node].capabilities = capabilities,
             Ok(None) => {}
+            // Old nodes may put anything there, and say it at every ping.
+            Err(_) if core::mem::replace(&mut self.nodes.list[node].misasked, true) => {
+                self.stats.count(Cause::CapabilityUnknown);
+            }
             Err(_) => self.drop_message(node, Cause::CapabilityUnknown, body),
         }
         self.on_alive(node, now);
