@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use blastbeat_proto::config::Config;
 use blastbeat_proto::engine::{Control, Report};
+use bytes::BytesMut;
 
 /// How long a real host waits for something that a scenario expects. Only a failure waits that long.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,7 +40,7 @@ pub enum Finish {
 #[derive(Debug, Default)]
 pub struct Peer {
     /// Bytes on their way to the server.
-    pub outgoing: Vec<u8>,
+    pub outgoing: BytesMut,
     /// Bytes that came from the server and that nobody has looked at yet.
     pub incoming: Vec<u8>,
     /// Set once the server has ended the connection and all its bytes are in `incoming`.

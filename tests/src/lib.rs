@@ -43,3 +43,36 @@ pub fn engine(config: Config, seed: [u8; 32], now: Instant) -> Engine {
     engine.add_app(Welcome::NAME, Box::new(Welcome::new()));
     engine
 }
+
+/// Stamps scenarios (functions that take a `&mut Stage`) on every host, each as a test of its own.
+///
+/// `scenarios!` plays them in memory, a byte at a time, and on both drivers with and without chaos;
+/// `scenarios!(bulk: ...)` leaves out the hosts that move single bytes, for scenarios that move many.
+#[macro_export]
+macro_rules! scenarios {
+    (bulk: $($name:ident)+) => {
+        $(mod $name {
+            $crate::scenarios!(@host $name in_memory $crate::sim::Sim::new());
+            $crate::scenarios!(@host $name on_mio $crate::sockets::Sockets::mio());
+            $crate::scenarios!(@host $name on_smol $crate::sockets::Sockets::smol());
+        })+
+    };
+    (@host $name:ident $on:ident $host:expr) => {
+        #[test]
+        fn $on() {
+            let mut stage = $crate::stage::Stage::new(Box::new($host));
+            super::super::$name(&mut stage);
+            stage.finish();
+        }
+    };
+    ($($name:ident)+) => {
+        $(mod $name {
+            $crate::scenarios!(@host $name in_memory $crate::sim::Sim::new());
+            $crate::scenarios!(@host $name in_memory_byte_by_byte $crate::sim::Sim::in_chunks(1));
+            $crate::scenarios!(@host $name on_mio $crate::sockets::Sockets::mio());
+            $crate::scenarios!(@host $name on_smol $crate::sockets::Sockets::smol());
+            $crate::scenarios!(@host $name on_mio_in_chaos $crate::sockets::Sockets::mio().with_chaos(11));
+            $crate::scenarios!(@host $name on_smol_in_chaos $crate::sockets::Sockets::smol().with_chaos(12));
+        })+
+    };
+}

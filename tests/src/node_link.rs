@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::{Buf, BytesMut};
+
 /// One message: its frames.
 pub type Frames = Vec<Vec<u8>>;
 
@@ -30,7 +32,7 @@ pub struct NodeLink {
     password: Option<Vec<u8>>,
     minor: u8,
     state: State,
-    unread: Vec<u8>,
+    unread: BytesMut,
     partial: Frames,
     messages: VecDeque<Frames>,
     /// Bytes to be sent.
@@ -49,7 +51,7 @@ impl NodeLink {
             password: password.map(|text| text.as_bytes().to_vec()),
             minor: 1,
             state: State::Greeting,
-            unread: Vec::new(),
+            unread: BytesMut::new(),
             partial: Vec::new(),
             messages: VecDeque::new(),
             outgoing: Vec::new(),
@@ -106,7 +108,7 @@ impl NodeLink {
         if self.unread.len() < GREETING {
             return false;
         }
-        let theirs: Vec<u8> = self.unread.drain(..GREETING).collect();
+        let theirs = self.unread.split_to(GREETING);
         let mechanism = if self.password.is_some() { &b"PLAIN"[..] } else { b"NULL" };
         let mut expected = greeting(mechanism, 1);
         expected[32] = u8::from(self.password.is_some());
@@ -166,7 +168,7 @@ impl NodeLink {
             }
         };
         let body = self.unread.get(header..header + length)?.to_vec();
-        self.unread.drain(..header + length);
+        self.unread.advance(header + length);
         Some((flags, body))
     }
 

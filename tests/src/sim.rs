@@ -264,7 +264,7 @@ impl Sim {
                 return true;
             }
             let count = self.chunk.min(wire.peer.outgoing.len());
-            let bytes: Vec<u8> = wire.peer.outgoing.drain(..count).collect();
+            let bytes = wire.peer.outgoing.split_to(count);
             self.input(Input::Received { link, bytes: &bytes });
             moved = true;
         }

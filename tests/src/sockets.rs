@@ -18,6 +18,7 @@ use blastbeat_proto::address::BindAddr;
 use blastbeat_proto::config::{Config, Serves};
 use blastbeat_proto::engine::{Control, Engine, Report};
 use blastbeat_runtime::driver::{Chaos, Handle, Options};
+use bytes::Buf;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -26,6 +27,10 @@ use crate::recording::{self, Recording};
 
 /// The system's buffer for what a peer has not read: small, so that a peer that stops is noticed soon.
 const RECEIVE_BUFFER: usize = 64 * 1024;
+
+/// Times that the server's figures have to be the same before it counts as having dealt with everything: when it has
+/// read all that was sent, and when it has not (it may not want to, or chaos may keep it from it for a while).
+const SAME_FIGURES: [usize; 2] = [2, 10];
 
 const NEWS: Token = Token(usize::MAX);
 const ENDPOINT: Token = Token(usize::MAX - 1);
@@ -46,6 +51,8 @@ pub struct Sockets {
     peers: Vec<Wire>,
     endpoint: Option<TcpListener>,
     dialed: VecDeque<PeerId>,
+    /// Bytes that all peers have sent.
+    sent: u64,
 }
 
 struct Server {
@@ -114,6 +121,7 @@ impl Sockets {
             peers: Vec::new(),
             endpoint: None,
             dialed: VecDeque::new(),
+            sent: 0,
         }
     }
 
@@ -146,7 +154,7 @@ impl Sockets {
             moved = true;
         }
         for wire in &mut self.peers {
-            moved |= wire.write() | wire.read();
+            moved |= wire.write(&mut self.sent) | wire.read();
         }
         moved
     }
@@ -259,21 +267,29 @@ impl Host for Sockets {
     fn advance(&mut self, _by: Duration) {}
 
     fn settle(&mut self) {
-        while self.turn() {}
-        // What was sent is in the server's socket buffers now. A driver may answer the mailbox before the sockets of
-        // the same wake-up, so it is asked twice.
-        for _ in 0..2 {
-            let Some(server) = &self.server else { return };
-            if server.is_over() {
+        // What was sent is in the server's socket buffers, but a driver in chaos takes it byte by byte, and any driver
+        // may answer the mailbox before the sockets: ask until the figures stand still.
+        let (mut last, mut same) = (None, 0);
+        loop {
+            while self.turn() {}
+            let Some(server) = self.server.as_ref().filter(|server| !server.is_over()) else { break };
+            server.handle.control(Control::Stats);
+            let mut figures = None;
+            self.until("an answer of the server", |host| {
+                let before = host.reports.len();
+                host.reports.retain(|report| {
+                    let Report::Stats(snapshot) = report else { return true };
+                    figures = Some(snapshot.clone());
+                    false
+                });
+                host.server.as_ref().is_none_or(Server::is_over) || host.reports.len() < before
+            });
+            same = if figures == last { same + 1 } else { 0 };
+            let all_read = figures.as_ref().is_some_and(|figures| figures.stats.bytes_in == self.sent);
+            last = figures;
+            if same >= SAME_FIGURES[usize::from(!all_read)] {
                 break;
             }
-            server.handle.control(Control::Stats);
-            self.until("an answer of the server", |host| {
-                let over = host.server.as_ref().is_none_or(Server::is_over);
-                let before = host.reports.len();
-                host.reports.retain(|report| !matches!(report, Report::Stats(_)));
-                over || host.reports.len() < before
-            });
         }
         while self.turn() {}
     }
@@ -306,7 +322,7 @@ impl Server {
 }
 
 impl Wire {
-    fn write(&mut self) -> bool {
+    fn write(&mut self, sent: &mut u64) -> bool {
         let Some(stream) = &mut self.stream else { return false };
         if self.peer.finish == Finish::Reset {
             stream.reset();
@@ -318,7 +334,8 @@ impl Wire {
         while !self.shut && !self.peer.outgoing.is_empty() {
             match stream.write(&self.peer.outgoing) {
                 Ok(n) => {
-                    self.peer.outgoing.drain(..n);
+                    self.peer.outgoing.advance(n);
+                    *sent += n as u64;
                     moved = true;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return moved,

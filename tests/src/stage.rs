@@ -449,6 +449,11 @@ impl Stage {
         self.seats[node.0].pings
     }
 
+    /// Times that a node of this name was told to spawn.
+    pub fn spawned(&self, name: &str) -> usize {
+        self.spawned.get(name).copied().unwrap_or(0)
+    }
+
     /// ZMTP heartbeats that the node got so far.
     pub fn heartbeats(&self, node: Node) -> usize {
         self.seats[node.0].link.heartbeats
@@ -484,6 +489,14 @@ impl Stage {
         })
     }
 
+    /// Waits for a node's link to be lost, and says why it was.
+    pub fn lost(&mut self, name: &str) -> Cause {
+        self.report(&format!("{name} lost"), |report| {
+            let Report::NodeLost { node, cause, .. } = report else { return None };
+            (node == name).then_some(*cause)
+        })
+    }
+
     /// Waits for a node's message to be dropped for this cause.
     pub fn dropped(&mut self, name: &str, cause: Cause) {
         self.report(&format!("{name}: {cause}"), |report| {
@@ -512,11 +525,19 @@ impl Stage {
         })
     }
 
-    /// Checks that the server has counted a cause so often, neither more nor less, once it has dealt with everything.
+    /// Waits until the server has counted a cause so often; more is a failure.
     pub fn counted(&mut self, cause: Cause, count: u64) {
-        let stats = self.snapshot().stats;
-        let all: Vec<_> = stats.causes().map(|(cause, count)| format!("{cause} {count}")).collect();
-        assert_eq!(stats.of(cause), count, "{cause}; there were {}", all.join(", "));
+        let start = Instant::now();
+        loop {
+            let stats = self.snapshot().stats;
+            let waits = !self.host.is_virtual() && start.elapsed() < PATIENCE;
+            if waits && stats.of(cause) < count {
+                continue;
+            }
+            let all: Vec<_> = stats.causes().map(|(cause, count)| format!("{cause} {count}")).collect();
+            assert_eq!(stats.of(cause), count, "{cause}; there were {}", all.join(", "));
+            return;
+        }
     }
 
     /// What the operator wants.
@@ -589,7 +610,7 @@ impl Stage {
     fn flush_nodes(&mut self) {
         for seat in &mut self.seats {
             let peer = self.host.peer(seat.peer);
-            peer.outgoing.append(&mut seat.link.outgoing);
+            peer.outgoing.extend_from_slice(&std::mem::take(&mut seat.link.outgoing));
         }
     }
 

@@ -1,0 +1,29 @@
+//! What the server does for its clients, nodes and operators, on every host.
+
+#[path = "scenarios/capacity.rs"]
+mod capacity;
+#[path = "scenarios/clients.rs"]
+mod clients;
+#[path = "scenarios/links.rs"]
+mod links;
+#[path = "scenarios/messages.rs"]
+mod messages;
+#[path = "scenarios/operator.rs"]
+mod operator;
+#[path = "scenarios/pressure.rs"]
+mod pressure;
+
+/// One virtual host `a` with the nodes `n1`, `n2` and `n3`; `global` stands in the global section.
+fn ini(global: &str) -> String {
+    format!(
+        "[blastbeat]\nbind = 127.0.0.1:0\nzmq = tcp://127.0.0.1:0\n{global}\n[blastbeat:a]\nnode = n1\nnode = n2\nnode = n3\n"
+    )
+}
+
+/// A GET without a body.
+fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+/// The answer to a request that a node answers with 204.
+const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
