@@ -25,6 +25,7 @@ pub struct Client {
     begun: VecDeque<Asked>,
     reader: Connection,
     answering: Option<Asked>,
+    last_method: &'static str,
     unread: Vec<u8>,
 }
 
@@ -47,6 +48,7 @@ impl Client {
             begun: VecDeque::new(),
             reader,
             answering: None,
+            last_method: "",
             unread: Vec::new(),
         }
     }
@@ -111,13 +113,20 @@ impl Client {
         }
         self.unread.extend_from_slice(bytes);
         loop {
-            assert!(self.unread.is_empty() || self.reader.is_closing().is_none(), "the last response was the last");
+            assert_eq!(self.reader.violation(), None, "responses are sound");
+            if self.reader.is_closing().is_some() {
+                // Of a head that does not arrive in time nobody knows that it says HEAD.
+                let may_follow = self.unread.is_empty() || self.last_method == "HEAD";
+                assert!(may_follow, "the last response was the last");
+                return self.unread.clear();
+            }
             if self.answering.is_none() && !self.unread.is_empty() {
                 let asked = self.begun.pop_front().expect("a response has a request");
                 let request =
                     Request::builder(asked.method, &asked.path, "example.org").build().expect("the request is sound");
                 self.reader.send(Event::Request(request), Instant::ZERO).expect("the reader is idle");
                 self.reader.outbound().clear();
+                self.last_method = asked.method;
                 self.answering = Some(asked);
             }
             let used = self.reader.receive(&self.unread, Instant::ZERO);
@@ -136,6 +145,5 @@ impl Client {
                 None => {}
             }
         }
-        assert_eq!(self.reader.violation(), None, "responses are sound");
     }
 }
