@@ -81,19 +81,23 @@ impl Engine {
 
     /// Lets the oldest waiting sessions of a host in, as far as there is room.
     pub(super) fn pump(&mut self, host: usize, now: Instant) {
-        while let Some(&slot) = self.hosts.list[host].waiting.front() {
+        let mut place = 0;
+        while let Some(&slot) = self.hosts.list[host].waiting.get(place) {
             let Some(session) = self.sessions.at(slot) else {
-                self.hosts.list[host].waiting.pop_front();
+                self.hosts.list[host].waiting.remove(place);
                 continue;
             };
+            // One that no node has refused may go to any: if it has to wait, so has everybody behind it.
+            let is_picky = !session.refused.is_empty();
             match self.choose(session, None) {
+                Choice::Wait if is_picky => place += 1,
                 Choice::Wait => return,
                 Choice::To(server) => {
-                    self.hosts.list[host].waiting.pop_front();
+                    self.hosts.list[host].waiting.remove(place);
                     self.hand_over(slot, server, now);
                 }
                 Choice::Nobody(cause) => {
-                    self.hosts.list[host].waiting.pop_front();
+                    self.hosts.list[host].waiting.remove(place);
                     self.fail(slot, cause, now);
                 }
             }

@@ -426,3 +426,22 @@ fn a_node_that_is_given_up_hears_of_no_request_that_others_get() {
     assert_eq!(world.shut.get(&one.link), Some(&Shut::Close));
     assert!(world.read(client).starts_with("HTTP/1.1 503 "));
 }
+
+#[test]
+fn whoever_may_not_go_to_a_free_node_does_not_keep_others_from_it() {
+    let ini = INI.replace("[blastbeat]", "[blastbeat]\nnode-capacity = 1");
+    let mut world = World::new(&ini);
+    let (mut one, mut two) = (Node::connect(&mut world, "one"), Node::connect(&mut world, "two"));
+    world.client(GET);
+    world.client(GET);
+    let (first, second) = (one.request(&mut world), two.request(&mut world));
+    world.client(GET);
+    one.send(&mut world, &first, "retry", b"");
+    let third = one.request(&mut world);
+    // The first waits for the second node only; the fourth would take either.
+    world.client(GET);
+    one.send(&mut world, &third, "body", b"HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(one.receive(&mut world).len(), 2, "the end of the third, and the fourth");
+    two.send(&mut world, &second, "body", b"HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(two.receive(&mut world).len(), 2, "the end of the second, and the first again");
+}
