@@ -535,8 +535,18 @@ impl Engine {
         let Some(link) = self.remove_link(slot) else { return };
         match link.protocol {
             Protocol::Http(http) => {
-                if let Some(session) = http.session {
-                    self.finish(session, if cause == Cause::ConnectionFailed { Cause::ClientGone } else { cause }, now);
+                let cause = if cause == Cause::ConnectionFailed { Cause::ClientGone } else { cause };
+                // Answers that are complete may still be queued, or a head be on its way. What befalls a farewell was
+                // counted when it began, but for a client that does not take it.
+                let unsettled = link.stage == Stage::Open && (!http.conn.is_idle() || http.conn.queued() > 0);
+                match http.session {
+                    Some(session) => self.finish(session, cause, now),
+                    None if cause == Cause::WriteStall => {
+                        self.stats.count(cause);
+                        self.report(Report::ClientRefused { peer: link.peer, cause });
+                    }
+                    None if unsettled => self.stats.count(cause),
+                    None => {}
                 }
             }
             Protocol::Node(node) => {

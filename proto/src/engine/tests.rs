@@ -445,3 +445,16 @@ fn whoever_may_not_go_to_a_free_node_does_not_keep_others_from_it() {
     two.send(&mut world, &second, "body", b"HTTP/1.1 204 No Content\r\n\r\n");
     assert_eq!(two.receive(&mut world).len(), 2, "the end of the second, and the first again");
 }
+
+#[test]
+fn a_client_that_does_not_take_an_error_page_is_counted() {
+    let mut world = World::new(INI);
+    let peer = PeerAddr::Ip(SocketAddr::from(([127, 0, 0, 1], 40_000)));
+    let client = world.engine.accept(ListenerId(0), peer, world.now).unwrap();
+    world.engine.handle(Input::Received { link: client, bytes: GET.as_bytes() }, world.now);
+    world.now += world.engine.config().limits.write_stall;
+    world.engine.handle(Input::Timeout, world.now);
+    world.run();
+    assert_eq!(world.engine.stats().of(Cause::WriteStall), 1);
+    assert!(world.reports.contains(&Report::ClientRefused { peer, cause: Cause::WriteStall }));
+}
