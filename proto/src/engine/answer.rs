@@ -240,9 +240,14 @@ impl Engine {
         let link = session.link;
         let Some(http) = self.links.at_mut(link).and_then(|link| link.http()) else { return };
         let sent = http.conn.send(event, now);
+        // Whoever reads stays below high water, and is served on.
+        let is_full = self.memory >= self.config.limits.memory_bytes;
         let queued = http.conn.queued();
         self.touch(link);
         match sent {
+            Ok(_) if is_full && queued > self.config.limits.write_queue_high => {
+                self.close_link(link, Cause::MemoryMax, Shut::Abort, now);
+            }
             Ok(Progress::Complete) => self.finish(slot, Cause::Complete, now),
             Ok(Progress::Open) if queued > self.config.limits.write_queue_bytes => {
                 self.close_link(link, Cause::SlowClient, Shut::Abort, now);

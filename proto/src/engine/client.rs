@@ -159,12 +159,18 @@ impl Engine {
     fn on_upload(&mut self, link: usize, bytes: Bytes, now: Instant) {
         let Some(slot) = self.session_on(link) else { return };
         let retry_bytes = self.config.limits.retry_bytes;
+        let is_full = self.memory >= self.config.limits.memory_bytes;
         let Some(session) = self.sessions.at_mut(slot) else { return };
         session.bytes_in += bytes.len() as u64;
         session.moved = now;
         let before = session.kept.len;
-        // While nobody has it, everything is kept: the link pauses at the bound.
-        let max = if session.server.is_none() { usize::MAX } else { retry_bytes };
+        let max = match session.server {
+            // While nobody has it, everything is kept: the link pauses at the bound.
+            None => usize::MAX,
+            // A second chance is what can be done without.
+            Some(_) if is_full => 0,
+            Some(_) => retry_bytes,
+        };
         session.kept.push(&bytes, max);
         self.memory = self.memory + session.kept.len - before;
         let sid = session.sid;

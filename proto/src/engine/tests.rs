@@ -458,3 +458,43 @@ fn a_client_that_does_not_take_an_error_page_is_counted() {
     assert_eq!(world.engine.stats().of(Cause::WriteStall), 1);
     assert!(world.reports.contains(&Report::ClientRefused { peer, cause: Cause::WriteStall }));
 }
+
+#[test]
+fn when_memory_runs_out_those_who_do_not_read_are_cut() {
+    // Sessions that began while there was room.
+    let mut world = World::new(&INI.replace("[blastbeat]", "[blastbeat]\nmemory = 2"));
+    let mut node = Node::connect(&mut world, "one");
+    for _ in 0..10 {
+        world.client(GET);
+    }
+    let sids: Vec<_> = node.receive(&mut world).into_iter().map(|(sid, ..)| sid).collect();
+    let answer = [b"HTTP/1.1 200 OK\r\n\r\n", &[b'x'; 512 * 1024][..]].concat();
+    for sid in &sids {
+        node.conn.send(&[sid, b"body", &answer]).unwrap();
+        let bytes = node.conn.outbound().take();
+        // The sockets take nothing.
+        world.engine.handle(Input::Received { link: node.link, bytes: &bytes }, world.now);
+    }
+    let memory = world.engine.snapshot().memory;
+    assert!((2 << 20..3 << 20).contains(&memory), "{memory}");
+    assert_eq!(world.engine.stats().of(Cause::MemoryMax), 6);
+    assert_eq!(world.engine.snapshot().sessions, 4);
+    world.run();
+}
+
+#[test]
+fn when_memory_runs_out_no_body_is_kept_for_another_node() {
+    let mut world = World::new(&INI.replace("[blastbeat]", "[blastbeat]\nmemory = 2"));
+    let mut node = Node::connect(&mut world, "one");
+    let uploads: Vec<_> =
+        (0..10).map(|_| world.client("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n")).collect();
+    for _ in 0..12 {
+        for upload in &uploads {
+            world.receive(*upload, &[b'x'; 60_000]);
+        }
+        assert!(!node.receive(&mut world).is_empty());
+    }
+    let memory = world.engine.snapshot().memory;
+    assert!(memory < 3 << 20, "{memory}");
+    assert_eq!(world.engine.snapshot().sessions, 10);
+}
