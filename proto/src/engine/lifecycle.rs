@@ -705,6 +705,7 @@ impl Engine {
     }
 
     fn report_stats(&mut self) {
+        self.nodes.list.iter_mut().for_each(|node| node.reported = 0);
         let snapshot = Box::new(self.snapshot());
         self.report(Report::Stats(snapshot));
     }

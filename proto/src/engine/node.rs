@@ -53,6 +53,8 @@ pub(super) struct Node {
     pub spawned: bool,
     /// It was reported for asking for something unknown, on its present link.
     pub misasked: bool,
+    /// Messages of it that were dropped and reported one by one since the last statistics.
+    pub reported: u32,
     /// A newcomer with the same identity that waits for this one's sign of life.
     pub challenger: Option<Challenger>,
     /// Clients whose input waits until this node takes more.
@@ -111,6 +113,7 @@ impl Nodes {
             hosts: Vec::new(),
             spawned: false,
             misasked: false,
+            reported: 0,
             challenger: None,
             paused: Vec::new(),
         };
@@ -372,10 +375,16 @@ impl Engine {
         self.touch(slot);
     }
 
-    /// Counts and reports a message that was not obeyed.
+    /// Counts and reports a message that was not obeyed. A node gone mad must not fill the log: past a number of
+    /// reports its messages are counted only, until the next statistics.
     pub(super) fn drop_message(&mut self, node: usize, cause: Cause, detail: &[u8]) {
         self.stats.count(cause);
-        let node = self.nodes.list[node].name.clone();
+        let entry = &mut self.nodes.list[node];
+        if entry.reported >= REPORTS_MAX {
+            return;
+        }
+        entry.reported += 1;
+        let node = entry.name.clone();
         let detail = detail[..detail.len().min(64)].into();
         self.report(Report::MessageDropped { node, cause, detail });
     }
@@ -479,6 +488,9 @@ impl Engine {
         self.arm_node(node);
     }
 }
+
+/// Dropped messages of one node that are reported one by one between two statistics.
+const REPORTS_MAX: u32 = 100;
 
 /// Compares two secrets in time that depends on their lengths only.
 fn same_secret(a: &[u8], b: &[u8]) -> bool {

@@ -262,6 +262,22 @@ fn a_sid_works_only_for_its_own_node() {
 }
 
 #[test]
+fn a_node_gone_mad_does_not_fill_the_log() {
+    let mut world = World::new(INI);
+    let mut node = Node::connect(&mut world, "one");
+    for _ in 0..1000 {
+        node.send(&mut world, b"", "nonsense", b"");
+    }
+    let reported =
+        |world: &World| world.reports.iter().filter(|report| matches!(report, Report::MessageDropped { .. })).count();
+    assert_eq!(reported(&world), 100);
+    assert_eq!(world.engine.stats().of(Cause::TypeUnknown), 1000);
+    world.engine.handle(Input::Control(Control::Stats), world.now);
+    node.send(&mut world, b"", "nonsense", b"");
+    assert_eq!(reported(&world), 101);
+}
+
+#[test]
 fn a_stranger_is_held_and_closed_without_a_word() {
     let mut world = World::new(INI);
     let mut stranger = Node::greet(&mut world, "stranger");
