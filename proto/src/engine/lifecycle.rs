@@ -430,13 +430,17 @@ impl Engine {
         {
             node.conn.outbound().clear();
         }
-        // Where the client may still be sending, a plain close would answer with a reset and eat the farewell.
-        let unread = link.queued() > 0
-            && match &link.protocol {
-                Protocol::Http(http) => violated || !link.inbox.is_empty() || !http.conn.request_complete(),
-                Protocol::Node(_) => true,
-                Protocol::Proxy(_) => false,
-            };
+        // Where the client may still be sending, a plain close would answer with a reset and eat the farewell, or the end
+        // of an answer that has left for the system already.
+        let is_queued = link.queued() > 0;
+        let unread = match &link.protocol {
+            Protocol::Http(http) if http.conn.request_complete() && http.conn.response_begun() => {
+                http.conn.peer_may_send() || (is_queued && !link.inbox.is_empty())
+            }
+            Protocol::Http(http) => is_queued && (violated || !link.inbox.is_empty() || !http.conn.request_complete()),
+            Protocol::Node(_) => is_queued,
+            Protocol::Proxy(_) => false,
+        };
         let then = match &link.protocol {
             Protocol::Http(http) if http.conn.is_cut() => Then::Abort,
             Protocol::Http(_) | Protocol::Node(_) | Protocol::Proxy(_) if unread => Then::Drain,

@@ -514,3 +514,28 @@ fn when_memory_runs_out_no_body_is_kept_for_another_node() {
     assert!(memory < 3 << 20, "{memory}");
     assert_eq!(world.engine.snapshot().sessions, 10);
 }
+
+#[test]
+fn an_answer_that_is_the_last_is_not_eaten_by_a_reset() {
+    let mut world = World::new(INI);
+    let mut node = Node::connect(&mut world, "one");
+    let client = world.client(GET);
+    let sid = node.request(&mut world);
+    node.send(&mut world, &sid, "body", b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nHello");
+    assert!(world.read(client).ends_with("Hello"));
+    // It does not know yet that this was the last answer, and asks again.
+    assert_eq!(world.shut.remove(&client), Some(Shut::Write));
+    assert!(world.engine.interest(client).read);
+    world.receive(client, GET.as_bytes());
+    assert_eq!(world.shut.remove(&client), None);
+    world.engine.handle(Input::Eof { link: client }, world.now);
+    world.run();
+    assert_eq!(world.shut.remove(&client), Some(Shut::Close));
+    assert!(node.receive(&mut world).iter().all(|(_, kind, _)| kind == "end"));
+    // Who has said so itself has nothing more to say.
+    let client = world.client(&GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+    let sid = node.request(&mut world);
+    node.send(&mut world, &sid, "body", b"HTTP/1.1 204 No Content\r\n\r\n");
+    assert!(world.read(client).starts_with("HTTP/1.1 204 "));
+    assert_eq!(world.shut.remove(&client), Some(Shut::Close));
+}

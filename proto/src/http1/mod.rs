@@ -360,6 +360,13 @@ impl Connection {
         self.closing.is_some() && self.writing == Writing::UntilClose
     }
 
+    /// Whether the peer may be sending another request behind the current one: it has neither ended its direction nor
+    /// said that this request is its last. Closing a socket with such bytes unread resets it, and the reset eats what
+    /// the peer has not taken yet (RFC 9112, 9.6).
+    pub fn peer_may_send(&self) -> bool {
+        !self.eof && self.exchange.keep_alive
+    }
+
     /// Whether the current request was received to its end; still true when the connection closes after it.
     pub fn request_complete(&self) -> bool {
         match self.reading {
