@@ -16,6 +16,7 @@ pub mod node_link;
 pub mod packet;
 pub mod recording;
 pub mod sim;
+pub mod simulation;
 pub mod sockets;
 pub mod stage;
 

@@ -439,6 +439,12 @@ impl Stage {
         seat.link.is_up() && self.host.peer(seat.peer).ended.is_none()
     }
 
+    /// Whether the server has ended the node's link.
+    pub fn has_ended(&mut self, node: Node) -> bool {
+        let peer = self.seats[node.0].peer;
+        self.host.peer(peer).ended.is_some()
+    }
+
     /// The reason of a ZMTP ERROR that the node got.
     pub fn refused(&self, node: Node) -> Option<&[u8]> {
         self.seats[node.0].link.refused.as_deref()
