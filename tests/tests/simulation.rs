@@ -16,7 +16,7 @@ fn worlds(remainder: u64) {
         }
         return;
     }
-    for seed in (0..number("SEEDS").unwrap_or(160)).filter(|seed| seed % 4 == remainder) {
+    for seed in (0..number("SEEDS").unwrap_or(400)).filter(|seed| seed % 4 == remainder) {
         play(seed, STEPS);
     }
 }
