@@ -247,7 +247,8 @@ impl Engine {
         if self.nodes.list[node].challenger.is_some() {
             return self.refuse_node(newcomer, identity, Cause::IdentityDuplicate, now);
         }
-        let until = now + self.config.ping_freq;
+        // Past the end of its handshake there would be nobody to take over.
+        let until = now + self.config.ping_freq.min(self.config.limits.handshake_timeout / 2);
         self.nodes.list[node].challenger = Some(Challenger { link: newcomer, since: now, until });
         if let Some(link) = self.links.at_mut(newcomer).and_then(|link| link.node()) {
             link.node = None;

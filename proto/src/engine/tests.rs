@@ -539,3 +539,15 @@ fn an_answer_that_is_the_last_is_not_eaten_by_a_reset() {
     assert!(world.read(client).starts_with("HTTP/1.1 204 "));
     assert_eq!(world.shut.remove(&client), Some(Shut::Close));
 }
+
+#[test]
+fn rare_pings_do_not_keep_a_node_from_taking_over_from_a_dead_one() {
+    let mut world = World::new(&INI.replace("[blastbeat]", "[blastbeat]\nping-freq = 60"));
+    let first = Node::connect(&mut world, "one");
+    let mut second = Node::greet(&mut world, "one");
+    second.receive(&mut world);
+    world.pass(Duration::from_secs(9));
+    second.receive(&mut world);
+    assert!(second.conn.is_up());
+    assert_eq!(world.shut.get(&first.link), Some(&Shut::Close));
+}
