@@ -26,12 +26,15 @@ mod balance;
 mod client;
 mod contract;
 mod host;
+mod intake;
 mod invariants;
 mod lifecycle;
 mod link;
 mod node;
+mod operate;
 mod report;
 mod session;
+mod settle;
 mod stats;
 mod welcome;
 

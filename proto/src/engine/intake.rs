@@ -1,0 +1,190 @@
+//! What comes in on a link: bytes for its machine, room in its queue, the end of its stream.
+
+use super::Engine;
+use super::contract::Shut;
+use super::link::{Protocol, Stage, Then};
+use super::report::Report;
+use crate::address::PeerAddr;
+use crate::error::Cause;
+use crate::proxy;
+use crate::time::Instant;
+use crate::zmtp;
+
+impl Engine {
+    pub(super) fn on_received(&mut self, slot: usize, bytes: &[u8], now: Instant) {
+        self.stats.bytes_in += bytes.len() as u64;
+        self.take_in(slot, bytes, now);
+        // Last, so that what these bytes brought about for others is written first.
+        self.touch(slot);
+    }
+
+    fn take_in(&mut self, slot: usize, bytes: &[u8], now: Instant) {
+        let Some(link) = self.links.at_mut(slot) else { return };
+        match &mut link.stage {
+            Stage::Open => {}
+            Stage::Draining { left, .. } => {
+                *left = left.saturating_sub(bytes.len());
+                if *left == 0 {
+                    self.remove_and_shut(slot, Shut::Close);
+                }
+                return;
+            }
+            Stage::Dialing | Stage::Held { .. } | Stage::Flushing { .. } => return,
+        }
+        if link.inbox.is_empty() {
+            let used = self.offer(slot, bytes, now);
+            if let Some(link) = self.links.at_mut(slot)
+                && used < bytes.len()
+                && link.stage == Stage::Open
+            {
+                link.inbox.extend(&bytes[used..]);
+            }
+        } else {
+            link.inbox.extend(bytes);
+            self.offer_inbox(slot, now);
+        }
+    }
+
+    /// Offers unread bytes to the link's machine again.
+    pub(super) fn offer_inbox(&mut self, slot: usize, now: Instant) {
+        let Some(link) = self.links.at_mut(slot) else { return };
+        let mut inbox = core::mem::take(&mut link.inbox);
+        let used = self.offer(slot, inbox.unread(), now);
+        if let Some(link) = self.links.at_mut(slot)
+            && link.stage == Stage::Open
+        {
+            inbox.advance(used);
+            link.inbox = inbox;
+        }
+    }
+
+    /// Feeds a machine and acts on its events until it takes no more; returns how many bytes it took.
+    fn offer(&mut self, slot: usize, bytes: &[u8], now: Instant) -> usize {
+        let id = self.links.id_of(slot);
+        let mut used = 0;
+        loop {
+            let Some(link) = self.links.at_mut(slot) else { return used };
+            if link.stage != Stage::Open {
+                return used;
+            }
+            let rest = &bytes[used..];
+            let (took, event) = match &mut link.protocol {
+                Protocol::Proxy(waiting) => {
+                    let took = waiting.header.receive(rest, now);
+                    let refused = waiting.header.violation().map(|violation| Event::Unproxied(violation.what));
+                    (took, waiting.header.poll_event().map(Event::Proxied).or(refused))
+                }
+                // Answers that nobody reads must not pile up.
+                Protocol::Http(http) if http.conn.queued() > self.config.limits.write_queue_high => return used,
+                Protocol::Http(http) => {
+                    let took = http.conn.receive(rest, now);
+                    (took, http.conn.poll_event().map(Event::Client))
+                }
+                Protocol::Node(node) => {
+                    let took = node.conn.receive(rest, now);
+                    (took, node.conn.poll_event().map(Event::Node))
+                }
+            };
+            used += took;
+            match event {
+                Some(Event::Client(event)) => self.on_client_event(slot, event, now),
+                Some(Event::Node(event)) => self.on_node_event(slot, event, now),
+                Some(Event::Proxied(event)) => self.on_proxied(slot, event, now),
+                Some(Event::Unproxied(cause)) => self.on_unproxied(slot, cause, now),
+                None if took == 0 || used == bytes.len() => return used,
+                None => {}
+            }
+            if self.links.slot_of(id).is_none() {
+                return used;
+            }
+        }
+    }
+
+    /// The PROXY protocol header is in: the connection begins, for the client that it names.
+    fn on_proxied(&mut self, slot: usize, event: proxy::Event, now: Instant) {
+        let proxy::Event::Done { source, .. } = event;
+        let Some(link) = self.links.at(slot) else { return };
+        let (peer, listener) = match &link.protocol {
+            Protocol::Proxy(waiting) => (link.peer, waiting.listener),
+            Protocol::Http(_) | Protocol::Node(_) => return,
+        };
+        let protocol = self.http_protocol(listener, source.map_or(peer, PeerAddr::Ip), now);
+        if let Some(link) = self.links.at_mut(slot) {
+            link.protocol = protocol;
+        }
+    }
+
+    fn on_unproxied(&mut self, slot: usize, cause: Cause, now: Instant) {
+        let Some(peer) = self.links.at(slot).map(|link| link.peer) else { return };
+        self.report(Report::ClientRefused { peer, cause });
+        self.close_link(slot, cause, Shut::Close, now);
+    }
+
+    pub(super) fn on_sent(&mut self, slot: usize, n: usize, now: Instant) {
+        self.stats.bytes_out += n as u64;
+        let stall = now + self.config.limits.write_stall;
+        let Some(link) = self.links.at_mut(slot) else { return };
+        let Some(rope) = link.outbound() else { return };
+        rope.advance(n);
+        let queued = rope.len();
+        link.stall = (queued > 0).then_some(stall);
+        match &link.protocol {
+            Protocol::Http(http) => {
+                if let Some(session) = http.session {
+                    self.on_client_room(session, now);
+                }
+            }
+            Protocol::Node(node) => {
+                if let Some(node) = node.node
+                    && queued <= self.config.limits.node_queue_high / 2
+                    && !self.nodes.list[node].paused.is_empty()
+                {
+                    for client in core::mem::take(&mut self.nodes.list[node].paused) {
+                        self.resume(client, now);
+                    }
+                }
+            }
+            Protocol::Proxy(_) => {}
+        }
+        self.touch(slot);
+    }
+
+    pub(super) fn on_eof(&mut self, slot: usize, now: Instant) {
+        let half_close = self.config.half_close;
+        let Some(link) = self.links.at_mut(slot) else { return };
+        link.eof = true;
+        let stage = link.stage;
+        match (&mut link.protocol, stage) {
+            (_, Stage::Draining { .. }) => self.remove_and_shut(slot, Shut::Close),
+            // The farewell is still going out; there is nothing to drain after it.
+            (_, Stage::Flushing { .. }) => {
+                if link.stage == (Stage::Flushing { then: Then::Drain }) {
+                    link.stage = Stage::Flushing { then: Then::Close };
+                }
+                self.touch(slot);
+            }
+            // What it asked before is served; its machine learns of the end when it has taken everything.
+            (Protocol::Http(_), _) if half_close => self.touch(slot),
+            (Protocol::Http(http), _) => {
+                if http.session.is_some() && http.conn.request_complete() {
+                    return self.close_link(slot, Cause::ClientGone, Shut::Close, now);
+                }
+                http.conn.receive_eof(now);
+                if let Some(session) = http.session {
+                    self.finish(session, Cause::MessageCut, now);
+                }
+                self.touch(slot);
+            }
+            (Protocol::Node(_), _) => self.close_link(slot, Cause::LinkClosed, Shut::Close, now),
+            (Protocol::Proxy(_), _) => self.close_link(slot, Cause::ClientGone, Shut::Close, now),
+        }
+    }
+}
+
+/// An event of one machine or the other.
+enum Event {
+    Client(crate::http::Event),
+    Proxied(proxy::Event),
+    Unproxied(Cause),
+    Node(zmtp::Event),
+}
