@@ -58,7 +58,7 @@ impl Engine {
             request_id: self.entropy.next_u64(),
             client,
             https,
-            port: self.listeners[listener].port,
+            port: self.listeners[listener].port(),
             uploaded: request.body == BodySize::None,
             request,
             kept: Kept::default(),

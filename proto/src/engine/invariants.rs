@@ -43,7 +43,7 @@ impl Engine {
         for (slot, link) in self.links.iter() {
             clients += usize::from(link.is_client());
             memory += link.charged;
-            assert_eq!(link.charged, link.queued() + link.inbox.len(), "the ledger knows link {slot}");
+            assert_eq!(link.charged, link.held(), "the ledger knows link {slot}");
             assert!(!link.touched, "link {slot} is settled");
             let wants = self.interest(self.links.id_of(slot));
             assert!(!wants.write || link.told.write || link.attended, "somebody writes for link {slot}");

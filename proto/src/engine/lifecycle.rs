@@ -41,7 +41,7 @@ impl Engine {
                 }
             }
             Serves::Zmq => {
-                if self.links.len() - self.clients >= self.config.limits.node_links {
+                if self.node_links() >= self.config.limits.node_links {
                     self.stats.count(Cause::NodesMax);
                     return None;
                 }
@@ -50,10 +50,21 @@ impl Engine {
         };
         let id = self.links.insert(Link::new(peer, Stage::Open, protocol));
         self.touch(id.slot());
-        if self.clients >= self.config.limits.connections {
-            self.hold_clients();
-        }
+        self.hold_full();
         Some(id)
+    }
+
+    fn node_links(&self) -> usize {
+        self.links.len() - self.clients
+    }
+
+    /// Whether a listener's kind of link is at its cap.
+    pub(super) fn is_full(&self, listener: usize) -> bool {
+        if self.serves_http(listener) {
+            self.clients >= self.config.limits.connections
+        } else {
+            self.node_links() >= self.config.limits.node_links
+        }
     }
 
     pub(super) fn http_protocol(&self, listener: usize, client: PeerAddr, now: Instant) -> Protocol {
@@ -67,20 +78,27 @@ impl Engine {
         Protocol::Node(Box::new(NodeLink { conn, origin, user: None, node: None }))
     }
 
-    /// Stops accepting clients: at the cap they wait in the system's queue.
-    fn hold_clients(&mut self) {
+    /// Stops accepting where the cap is reached: who comes waits in the system's queue.
+    fn hold_full(&mut self) {
         for listener in 0..self.listeners.len() {
-            if self.serves_http(listener) && self.listeners[listener].held.is_none() {
+            if self.is_full(listener) && self.listeners[listener].held.is_none() {
                 self.listeners[listener].held = Some(None);
                 self.outputs.push_back(Output::Hold(ListenerId(listener as u32), true));
+                let cause = if self.serves_http(listener) { Cause::ConnectionsMax } else { Cause::NodesMax };
+                let address = self.listeners[listener].address.clone();
+                self.report(Report::AcceptPaused { address, why: cause.name().into() });
             }
         }
     }
 
-    /// Accepts clients again, but for listeners that wait for descriptors.
-    pub(super) fn release_clients(&mut self) {
+    /// Accepts again where there is room, but for listeners that wait for descriptors.
+    fn release_held(&mut self) {
+        // Some room, so that the listeners do not flap with every connection.
+        let slack = self.config.limits.connections / 64;
+        let clients = self.clients + slack < self.config.limits.connections;
         for listener in 0..self.listeners.len() {
-            if self.listeners[listener].held == Some(None) {
+            let has_room = if self.serves_http(listener) { clients } else { !self.is_full(listener) };
+            if has_room && self.listeners[listener].held == Some(None) {
                 self.listeners[listener].held = None;
                 self.outputs.push_back(Output::Hold(ListenerId(listener as u32), false));
             }
@@ -279,11 +297,8 @@ impl Engine {
         self.memory -= link.charged;
         if link.is_client() {
             self.clients -= 1;
-            // Some room, so that the listeners do not flap with every connection.
-            if self.clients + self.config.limits.connections / 64 < self.config.limits.connections {
-                self.release_clients();
-            }
         }
+        self.release_held();
         Some(link)
     }
 }

@@ -154,6 +154,15 @@ impl Link {
         }
     }
 
+    /// Bytes held for this link, in and out.
+    pub fn held(&self) -> usize {
+        let assembled = match &self.protocol {
+            Protocol::Node(node) => node.conn.held(),
+            Protocol::Proxy(_) | Protocol::Http(_) => 0,
+        };
+        self.queued() + self.inbox.len() + assembled
+    }
+
     /// Whether what is unread is the beginning of something that its machine waits for the rest of, and bounds itself:
     /// a head, or a command of a node, may be longer than what is kept of pipelined requests.
     pub fn is_hungry(&self, limits: &Limits) -> bool {

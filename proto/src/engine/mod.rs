@@ -101,10 +101,20 @@ pub struct Engine {
 }
 
 struct ListenerState {
-    port: u16,
+    /// Where it listens; with the port that the system chose, once it is open.
+    address: BindAddr,
     open: bool,
     /// Held, and until when; `None` in it means until there is room.
     held: Option<Option<Instant>>,
+}
+
+impl ListenerState {
+    fn port(&self) -> u16 {
+        match &self.address {
+            BindAddr::Tcp(address) => address.port(),
+            BindAddr::Unix(_) => 0,
+        }
+    }
 }
 
 struct DialState {
@@ -116,9 +126,11 @@ struct DialState {
 enum Phase {
     Running,
     Draining {
-        /// When the clients are cut.
+        /// When requests that are under way are given up.
         until: Instant,
-        /// When the nodes are, once all clients have gone.
+        /// When clients are cut that have not taken their last answers.
+        clients_until: Option<Instant>,
+        /// When nodes are, once all clients have gone.
         nodes_until: Option<Instant>,
     },
     Finished,
@@ -165,11 +177,7 @@ impl Engine {
             config,
         };
         for (index, listener) in engine.config.listeners.iter().enumerate() {
-            let port = match &listener.address {
-                BindAddr::Tcp(address) => address.port(),
-                BindAddr::Unix(_) => 0,
-            };
-            engine.listeners.push(ListenerState { port, open: false, held: None });
+            engine.listeners.push(ListenerState { address: listener.address.clone(), open: false, held: None });
             engine.outputs.push_back(Output::Listen(ListenerId(index as u32), listener.address.clone()));
         }
         for dial in 0..engine.config.dials.len() {
@@ -277,7 +285,7 @@ impl Engine {
         let listeners = self.listeners.iter().filter_map(|listener| listener.held.flatten()).min();
         let apps = self.apps.iter().filter_map(|slot| slot.app.as_ref()?.poll_timeout()).min();
         let draining = match self.phase {
-            Phase::Draining { until, nodes_until } => Some(nodes_until.unwrap_or(until)),
+            Phase::Draining { until, clients_until, nodes_until } => nodes_until.or(clients_until).or(Some(until)),
             Phase::Running | Phase::Finished => None,
         };
         [

@@ -29,7 +29,7 @@ impl Engine {
         }
         for listener in 0..self.listeners.len() {
             if self.listeners[listener].held.flatten().is_some_and(|until| until <= now) {
-                if self.serves_http(listener) && self.clients >= self.config.limits.connections {
+                if self.is_full(listener) {
                     self.listeners[listener].held = Some(None);
                     continue;
                 }
@@ -83,8 +83,9 @@ impl Engine {
         };
         match result {
             Ok(address) => {
-                if let BindAddr::Tcp(address) = &address {
-                    self.listeners[listener].port = address.port();
+                // A tape knows no path of a Unix socket, and nobody needs it here.
+                if matches!(address, BindAddr::Tcp(_)) {
+                    self.listeners[listener].address = address.clone();
                 }
                 self.listeners[listener].open = true;
                 self.report(Report::Listening { serves, address });
@@ -107,7 +108,7 @@ impl Engine {
             self.outputs.push_back(Output::Hold(on, true));
         }
         state.held = Some(Some(now + ACCEPT_PAUSE));
-        let address = self.config.listeners[on.0 as usize].address.clone();
+        let address = state.address.clone();
         self.report(Report::AcceptPaused { address, why: why.to_string() });
     }
 
@@ -118,10 +119,11 @@ impl Engine {
             (Control::Stats, _) => self.report_stats(),
             (Control::Drain, Phase::Running) => self.drain(now + self.config.drain_timeout, now),
             (Control::Drain, Phase::Draining { .. } | Phase::Finished) => {}
-            (Control::Stop, Phase::Running) => self.drain(now, now),
-            (Control::Stop, Phase::Draining { nodes_until, .. }) => {
-                self.phase = Phase::Draining { until: now, nodes_until };
+            (Control::Stop, Phase::Running) => {
+                self.drain(now, now);
+                self.cut_clients(now);
             }
+            (Control::Stop, Phase::Draining { .. }) => self.cut_clients(now),
             (Control::Stop, Phase::Finished) => {}
         }
     }
@@ -133,7 +135,7 @@ impl Engine {
     }
 
     fn drain(&mut self, until: Instant, now: Instant) {
-        self.phase = Phase::Draining { until, nodes_until: None };
+        self.phase = Phase::Draining { until, clients_until: None, nodes_until: None };
         for listener in 0..self.listeners.len() {
             if core::mem::replace(&mut self.listeners[listener].open, false) {
                 self.outputs.push_back(Output::Unlisten(ListenerId(listener as u32)));
@@ -161,10 +163,30 @@ impl Engine {
         }
     }
 
+    /// Lets a drain wait for no client any more.
+    fn cut_clients(&mut self, now: Instant) {
+        if let Phase::Draining { clients_until, .. } = &mut self.phase {
+            *clients_until = Some(now);
+        }
+    }
+
     /// While stopping: clients first, then nodes, which are told of the ends of their sessions, then the end.
     pub(super) fn advance_drain(&mut self, now: Instant) {
-        let Phase::Draining { until, nodes_until } = self.phase else { return };
-        if until <= now {
+        let Phase::Draining { until, mut clients_until, nodes_until } = self.phase else { return };
+        // Peers that take nothing more have a moment, whatever the deadline was.
+        let moment = now + self.config.limits.drain_timeout;
+        if until <= now && clients_until.is_none() {
+            let unanswered: alloc::vec::Vec<usize> = self.sessions.iter().map(|(slot, _)| slot).collect();
+            for slot in unanswered {
+                self.fail(slot, Cause::Stopping, now);
+            }
+            clients_until = Some(moment);
+            self.phase = Phase::Draining { until, clients_until, nodes_until };
+            if !self.touched.is_empty() {
+                return; // Their links are settled first.
+            }
+        }
+        if clients_until.is_some_and(|at| at <= now) {
             for slot in self.slots(Link::is_client) {
                 self.close_link(slot, Cause::Stopping, Shut::Close, now);
             }
@@ -172,9 +194,8 @@ impl Engine {
         if self.clients > 0 {
             return;
         }
-        // A node that reads nothing has a moment, whatever the deadline was.
-        let nodes_until = nodes_until.unwrap_or(now + self.config.limits.drain_timeout);
-        self.phase = Phase::Draining { until, nodes_until: Some(nodes_until) };
+        let nodes_until = nodes_until.unwrap_or(moment);
+        self.phase = Phase::Draining { until, clients_until, nodes_until: Some(nodes_until) };
         for slot in self.slots(|link| link.queued() == 0 || nodes_until <= now) {
             self.close_link(slot, Cause::Stopping, Shut::Close, now);
         }

@@ -110,7 +110,7 @@ impl Engine {
         let write_stall = self.config.limits.write_stall;
         let Some(link) = self.links.at_mut(slot) else { return };
         let queued = link.queued();
-        let holds = queued + link.inbox.len();
+        let holds = link.held();
         self.memory = self.memory + holds - link.charged;
         link.charged = holds;
         if queued == 0 {

@@ -262,6 +262,38 @@ fn a_sid_works_only_for_its_own_node() {
 }
 
 #[test]
+fn a_request_under_way_at_the_drain_deadline_is_told_so() {
+    let mut world = World::new(INI);
+    let mut node = Node::connect(&mut world, "one");
+    let client = world.client(GET);
+    let sid = node.request(&mut world);
+    world.engine.handle(Input::Control(Control::Drain), world.now);
+    world.run();
+    world.pass(Duration::from_secs(9));
+    assert_eq!(world.read(client), "");
+    world.pass(Duration::from_secs(1));
+    let page = world.read(client);
+    assert!(page.starts_with("HTTP/1.1 503 ") && page.contains("Connection: close"), "{page}");
+    let ends: Vec<_> = node.receive(&mut world).into_iter().filter(|(_, kind, _)| kind == "end").collect();
+    assert_eq!(ends[0].0, sid);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.reports.last(), Some(&Report::Stopped));
+}
+
+#[test]
+fn nodes_past_the_cap_wait_in_the_queue_of_the_system() {
+    let mut world = World::new(&INI.replace("[blastbeat:*]", "max-nodes = 1\n[blastbeat:*]"));
+    let node = Node::connect(&mut world, "one");
+    let paused = |world: &World| world.reports.iter().filter(|r| matches!(r, Report::AcceptPaused { .. })).count();
+    assert_eq!(paused(&world), 1);
+    assert!(world.engine.accept(ListenerId(1), PeerAddr::Unix, world.now).is_none());
+    world.engine.handle(Input::Eof { link: node.link }, world.now);
+    world.run();
+    Node::greet(&mut world, "two");
+    assert_eq!(paused(&world), 2);
+}
+
+#[test]
 fn a_node_gone_mad_does_not_fill_the_log() {
     let mut world = World::new(INI);
     let mut node = Node::connect(&mut world, "one");

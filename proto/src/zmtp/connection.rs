@@ -299,9 +299,14 @@ impl Connection {
         self.liveness.heard()
     }
 
+    /// Bytes held of a message that has not come whole yet.
+    pub fn held(&self) -> usize {
+        self.assembly.capacity()
+    }
+
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
-        self.assembly.capacity() + self.outbound.len()
+        self.held() + self.outbound.len()
     }
 
     fn receive_handshake(&mut self, bytes: &[u8], now: Instant) -> Result<usize, Cause> {

@@ -247,7 +247,7 @@ impl Assembly {
         taken.len()
     }
 
-    #[cfg(test)]
+    /// Bytes of memory that it holds.
     pub(super) fn capacity(&self) -> usize {
         self.wire.capacity()
     }
