@@ -105,6 +105,11 @@ impl Sockets {
         self
     }
 
+    /// Where a listener is, by its place in the configuration.
+    pub fn address(&self, listener: usize) -> &BindAddr {
+        &self.listening[listener]
+    }
+
     fn new(name: &'static str, run: Run) -> Self {
         let poll = Poll::new().expect("the system has a selector");
         let waker = Waker::new(poll.registry(), NEWS).expect("a selector has a waker");

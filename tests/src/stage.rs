@@ -111,7 +111,11 @@ impl Stage {
 
     /// Starts the server.
     pub fn start(&mut self, ini: &str) {
-        let config = crate::config(ini);
+        self.start_with(crate::config(ini));
+    }
+
+    /// Starts the server with a configuration that an ini file alone cannot give: one whose files are filled in.
+    pub fn start_with(&mut self, config: Config) {
         self.config = config.clone();
         self.host.start(config);
     }

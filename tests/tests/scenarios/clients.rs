@@ -15,6 +15,7 @@ mod stamped {
         a_virtual_host_with_its_own_listener_is_reached_by_no_other
         the_access_line_tells_the_whole_exchange
         a_thousand_pipelined_requests_are_answered_in_order
+        the_operators_own_pages_take_the_place_of_ours
     }
 }
 
@@ -138,4 +139,24 @@ fn a_thousand_pipelined_requests_are_answered_in_order(stage: &mut Stage) {
         stage.expect(client, Stage::answered(&n.to_string()));
         stage.expect_end(node, &request.sid);
     }
+}
+
+fn the_operators_own_pages_take_the_place_of_ours(stage: &mut Stage) {
+    let mut config = blastbeat_tests::config(&ini("error-page = 503 /busy.html\nerror-page = 404 /none.txt"));
+    let pages = [(503, " <h1>Busy</h1>"), (404, "None here.")];
+    for (status, text) in pages {
+        config.error_pages.get_mut(&status).expect("it is configured").body = text.into();
+    }
+    stage.start_with(config);
+    let client = stage.client_sends("GET / HTTP/1.1\r\nHost: a\r\nAccept: text/plain\r\n\r\n");
+    let (head, body) = stage.response(client);
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Content-Type: text/html"), "{head}");
+    assert_eq!(body, b" <h1>Busy</h1>");
+    stage.send(client, "GET / HTTP/1.1\r\nHost: b\r\n\r\n");
+    let (head, body) = stage.response(client);
+    assert!(head.starts_with("HTTP/1.1 404 ") && head.contains("Content-Type: text/plain"), "{head}");
+    assert_eq!(body, b"None here.");
+    stage.send(client, "GET / HTTP/1.1\r\n\r\n");
+    stage.expect_page(client, Cause::HostMissing);
+    stage.expect_closed(client);
 }
