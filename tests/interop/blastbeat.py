@@ -203,14 +203,14 @@ class Node:
                 self.changed.notify_all()
 
     def _receive(self, sid, kind, body):
+        with self.changed:
+            self.messages.append((sid, kind, body))
+            self.changed.notify_all()
         if kind == b"ping":
             assert sid == b"" and body == b""
             self.socket.send_multipart([b"", b"pong", self.capabilities])
         elif self.handle:
             self.handle(self, sid, kind, body)
-        with self.changed:
-            self.messages.append((sid, kind, body))
-            self.changed.notify_all()
 
     def reply(self, sid, kind, body=b""):
         """Sends; only from the node's own thread, that is from `handle`."""

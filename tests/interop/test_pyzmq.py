@@ -170,13 +170,7 @@ def test_one_message_of_many_megabytes(start):
 
 def test_a_pool_by_pattern_shares_the_work(start):
     server = start(ONE_HOST.replace("node = two", "node = web-*"))
-
-    def busy(node, sid, kind, body):
-        if kind == b"uwsgi":
-            held.append((node, sid))
-
-    held = []
-    pool = [Node(server, f"web-{n}", busy).available() for n in range(3)]
+    pool = [Node(server, f"web-{n}").available() for n in range(3)]
     try:
         answers = []
         clients = [threading.Thread(target=lambda: answers.append(get(server)[2])) for _ in range(12)]
@@ -184,10 +178,10 @@ def test_a_pool_by_pattern_shares_the_work(start):
             client.start()
         for node in pool:
             node.wait(b"uwsgi", nth=3)
-        for node, sid in list(held):
-            text = node.identity
-            node.send(sid, b"headers", response(text))
-            node.send(sid, b"body", text)
+        for node in pool:
+            for sid in [sid for sid, kind, _ in node.messages if kind == b"uwsgi"]:
+                node.send(sid, b"headers", response(node.identity))
+                node.send(sid, b"body", node.identity)
         for client in clients:
             client.join(PATIENCE)
         assert sorted(answers) == [b"web-0"] * 4 + [b"web-1"] * 4 + [b"web-2"] * 4
