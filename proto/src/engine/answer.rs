@@ -73,7 +73,8 @@ impl Engine {
     fn spend(&mut self, slot: usize, kind: Kind, len: usize) -> bool {
         let Some(session) = self.sessions.at_mut(slot) else { return true };
         let counts = matches!(kind, Kind::Headers | Kind::Uwsgi | Kind::Body | Kind::Chunk);
-        if !session.capabilities.credit || !counts {
+        // What has no bytes costs nothing: after a head that was larger than the credit left, an end mark still may come.
+        if !session.capabilities.credit || !counts || len == 0 {
             return true;
         }
         // A head goes out whole as long as any credit is left.

@@ -380,6 +380,21 @@ fn an_upload_flows_again_whatever_the_high_water_mark() {
 }
 
 #[test]
+fn an_end_mark_needs_no_credit() {
+    let mut world = World::new(&INI.replace("[blastbeat:*]", "credit = 64\n[blastbeat:*]"));
+    let mut node = Node::connect(&mut world, "one");
+    node.send(&mut world, b"", "pong", b"credit");
+    let client = world.client(GET);
+    let sid = node.receive(&mut world).remove(0).0;
+    // A head may be larger than the credit; what follows has no bytes to pay for.
+    let head = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\nTransfer-Encoding: chunked\r\n\r\n", "a".repeat(13));
+    node.conn.send(&[&sid, b"headers", head.as_bytes()]).unwrap();
+    node.send(&mut world, &sid, "chunk", b"");
+    assert_eq!(world.read(client), format!("{head}0\r\n\r\n"));
+    assert_eq!(world.engine.stats().of(Cause::CreditExceeded), 0);
+}
+
+#[test]
 fn what_makes_no_bytes_for_the_client_is_credited_at_once() {
     let mut world = World::new(&INI.replace("[blastbeat:*]", "credit = 64\n[blastbeat:*]"));
     let mut node = Node::connect(&mut world, "one");
