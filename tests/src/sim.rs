@@ -18,7 +18,7 @@ use blastbeat_proto::config::Config;
 use blastbeat_proto::engine::{Control, Engine, Input, LinkId, ListenerId, Output, Report, Shut};
 use blastbeat_proto::time::Instant;
 
-use crate::host::{Ended, Finish, Host, Peer, PeerId, Remains};
+use crate::host::{Ended, Finish, Host, PATIENCE, Peer, PeerId, Remains};
 use crate::recording::{self, Recording};
 
 /// Bytes that a network holds for a peer that does not read.
@@ -452,7 +452,8 @@ impl Host for Sim {
         self.run();
         if !self.finished {
             self.input(Input::Control(Control::Stop));
-            self.run();
+            // A peer that does not read has a moment to take its farewell.
+            self.advance(PATIENCE);
         }
         assert!(self.finished, "the engine does not finish");
         self.engine = None;

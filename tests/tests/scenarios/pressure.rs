@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use blastbeat_proto::error::Cause;
-use blastbeat_tests::stage::Stage;
+use blastbeat_tests::stage::{Client, Node, Stage};
 
 use super::{NO_CONTENT, get, ini};
 
@@ -15,6 +15,7 @@ mod stamped {
         a_slow_client_is_cut_alone
         a_client_that_takes_nothing_is_cut_in_time
         a_node_that_stops_reading_holds_its_clients_back_and_no_one_else
+        a_node_that_stops_reading_gets_no_more_past_the_bound
         a_node_that_never_reads_again_is_given_up
         pipelined_floods_stay_with_the_client
         answers_that_nobody_reads_hold_further_requests_back
@@ -107,17 +108,29 @@ fn a_node_that_stops_reading_holds_its_clients_back_and_no_one_else(stage: &mut 
     stage.expect_end(one, &sid);
 }
 
-fn a_node_that_never_reads_again_is_given_up(stage: &mut Stage) {
-    stage.start(&ini(
-        "node-queue-high = 100000\nnode-queue-buffer = 200000\nwrite-stall = 3\nping-freq = 100\nheartbeat = 100",
-    ));
-    let node = stage.node("n1");
+/// No node is given up for being slow, unless `more` says so.
+fn patient(more: &str) -> String {
+    ini(&format!("node-queue-high = 100000\nnode-queue-buffer = 200000\nping-freq = 100\nheartbeat = 100\n{more}"))
+}
+
+/// A client whose upload fills all that is between it and a node that does not read.
+fn fill_up(stage: &mut Stage, node: Node) -> Client {
     let link = stage.as_client(node);
     stage.pause(link, true);
     let size = 48 * MEBIBYTE;
     let upload = stage.client_sends(format!("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n"));
     stage.send(upload, vec![b'x'; size]);
     stage.settle();
+    stage.forgive(link);
+    stage.forgive(upload);
+    upload
+}
+
+fn a_node_that_stops_reading_gets_no_more_past_the_bound(stage: &mut Stage) {
+    stage.start(&patient("write-stall = 100"));
+    let node = stage.node("n1");
+    let upload = fill_up(stage, node);
+    assert!(stage.unsent(upload) > 0, "the client is held back");
     // Heads are not held back: they fill the queue to its bound.
     let mut refused = 0;
     let fields = format!("X: {}\r\n", "y".repeat(60_000));
@@ -132,10 +145,16 @@ fn a_node_that_never_reads_again_is_given_up(stage: &mut Stage) {
         }
     }
     assert!(refused > 20, "past the bound there is 503 at once: {refused}");
-    stage.advance(Duration::from_secs(7));
+}
+
+fn a_node_that_never_reads_again_is_given_up(stage: &mut Stage) {
+    stage.start(&patient("write-stall = 0.5"));
+    let node = stage.node("n1");
+    let upload = fill_up(stage, node);
+    stage.advance(Duration::from_secs(2));
     assert_eq!(stage.lost("n1"), Cause::NodeStalled);
-    stage.forgive(upload);
-    stage.forgive(link);
+    stage.read_to_end(upload);
+    assert_eq!(stage.access("/up").cause, Cause::NodeLost);
 }
 
 fn pipelined_floods_stay_with_the_client(stage: &mut Stage) {
