@@ -77,3 +77,8 @@ macro_rules! scenarios {
         })+
     };
 }
+
+/// Compiles the Rust of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
