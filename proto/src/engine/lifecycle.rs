@@ -165,12 +165,13 @@ impl Engine {
     /// Starts the end of a link whose machine has ended.
     pub(super) fn notice_close(&mut self, slot: usize, now: Instant) {
         let Some(link) = self.links.at_mut(slot) else { return };
-        let (cause, violated) = match &link.protocol {
-            Protocol::Http(http) => (http.conn.is_closing(), http.conn.violation().is_some()),
-            Protocol::Node(node) => (node.conn.is_closing(), false),
-            Protocol::Proxy(_) => (None, false),
+        let (cause, violation) = match &link.protocol {
+            Protocol::Http(http) => (http.conn.is_closing(), http.conn.violation()),
+            Protocol::Node(node) => (node.conn.is_closing(), None),
+            Protocol::Proxy(_) => (None, None),
         };
         let Some(cause) = cause else { return };
+        let violated = violation.is_some();
         // There is no farewell after the handshake, and requests that have not left will go to other nodes.
         if let Protocol::Node(node) = &mut link.protocol
             && node.node.is_some()
@@ -203,7 +204,12 @@ impl Engine {
             Protocol::Proxy(_) => (None, None),
         };
         if let Some(session) = session {
-            // Its own violation ends it, or the machine's end of it.
+            // Its own violation ends it, with a page where there was no answer, or the machine's end of it.
+            if let (Some(violation), Some(session)) = (violation, self.sessions.at_mut(session))
+                && !session.is_answered()
+            {
+                session.status = violation.status;
+            }
             self.finish(session, cause, now);
         } else if is_client && cause != Cause::Complete {
             self.stats.count(cause);
@@ -240,7 +246,13 @@ impl Engine {
 
     /// Ends a link at once, and what hangs on it.
     pub(super) fn close_link(&mut self, slot: usize, cause: Cause, how: Shut, now: Instant) {
-        let Some(id) = self.links.at(slot).map(|_| self.links.id_of(slot)) else { return };
+        let Some(link) = self.links.at(slot) else { return };
+        let id = self.links.id_of(slot);
+        let how = match &link.protocol {
+            // An answer that ends with the connection must not seem to be whole.
+            Protocol::Http(http) if http.conn.is_cut_by_close() => Shut::Abort,
+            Protocol::Http(_) | Protocol::Node(_) | Protocol::Proxy(_) => how,
+        };
         self.on_link_gone(slot, cause, now);
         self.outputs.push_back(Output::Shut(id, how));
     }
@@ -269,9 +281,17 @@ impl Engine {
                     self.forget_dial(dial, now);
                 }
                 self.forget_challenger(slot);
-                if let Some(node) = node.node {
-                    self.stats.count(cause);
-                    self.on_node_lost(node, cause, now);
+                match node.node {
+                    Some(node) => {
+                        self.stats.count(cause);
+                        self.on_node_lost(node, cause, now);
+                    }
+                    // It hung up in its handshake, as libzmq does where the mechanism is another: somebody should know.
+                    None if link.stage == Stage::Open && cause != Cause::Stopping => {
+                        self.stats.count(cause);
+                        self.report(Report::NodeRefused { identity: Default::default(), peer: link.peer, cause });
+                    }
+                    None => {}
                 }
             }
             Protocol::Proxy(_) => self.stats.count(cause),

@@ -61,7 +61,11 @@ impl Engine {
                 self.remove_and_shut(slot, Shut::Close);
             }
             Stage::Open => match &mut link.protocol {
-                Protocol::Http(http) => http.conn.handle_timeout(now),
+                Protocol::Http(http) => {
+                    http.conn.handle_timeout(now);
+                    // At once: what else is due now must not end a session that has its page for another cause.
+                    self.notice_close(slot, now);
+                }
                 Protocol::Node(node) => node.conn.handle_timeout(now),
                 Protocol::Proxy(waiting) if waiting.until <= now => {
                     self.close_link(slot, Cause::HeadTimeout, Shut::Close, now);

@@ -281,6 +281,18 @@ fn a_request_under_way_at_the_drain_deadline_is_told_so() {
 }
 
 #[test]
+fn a_node_that_hangs_up_in_its_handshake_is_reported() {
+    let mut world = World::new(INI);
+    let link = world.accept(1);
+    world.receive(link, b"\xff\0\0\0\0\0\0\0\x01\x7f");
+    world.engine.handle(Input::Eof { link }, world.now);
+    world.run();
+    let told = |report: &Report| matches!(report, Report::NodeRefused { cause: Cause::LinkClosed, .. });
+    assert!(world.reports.iter().any(told), "{:?}", world.reports);
+    assert_eq!(world.engine.stats().of(Cause::LinkClosed), 1);
+}
+
+#[test]
 fn nodes_past_the_cap_wait_in_the_queue_of_the_system() {
     let mut world = World::new(&INI.replace("[blastbeat:*]", "max-nodes = 1\n[blastbeat:*]"));
     let node = Node::connect(&mut world, "one");
@@ -597,4 +609,42 @@ fn rare_pings_do_not_keep_a_node_from_taking_over_from_a_dead_one() {
     second.receive(&mut world);
     assert!(second.conn.is_up());
     assert_eq!(world.shut.get(&first.link), Some(&Shut::Close));
+}
+
+#[test]
+fn an_answer_that_ends_with_the_connection_is_cut_by_a_reset() {
+    let request = "GET / HTTP/1.0\r\nHost: example.org\r\n\r\n";
+    for (is_ended, is_written) in [(false, true), (true, false)] {
+        let mut world = World::new(INI);
+        let mut node = Node::connect(&mut world, "one");
+        let client = world.client(request);
+        let sid = node.request(&mut world);
+        node.conn.send(&[&sid, b"headers", b"HTTP/1.1 200 OK\r\n\r\n"]).unwrap();
+        node.conn.send(&[&sid, b"body", &[b'a'; 5000]]).unwrap();
+        if is_ended {
+            node.conn.send(&[&sid, b"end", b""]).unwrap();
+        }
+        let bytes = node.conn.outbound().take();
+        world.engine.handle(Input::Received { link: node.link, bytes: &bytes }, world.now);
+        if is_written {
+            world.run();
+        }
+        world.engine.handle(Input::Control(Control::Stop), world.now);
+        world.run();
+        assert_eq!(world.shut[&client], Shut::Abort, "ended {is_ended}");
+    }
+}
+
+#[test]
+fn the_log_tells_the_status_of_a_page_that_a_stalled_upload_got() {
+    let mut world = World::new(INI);
+    let _node = Node::connect(&mut world, "one");
+    let client = world.client("POST / HTTP/1.1\r\nHost: example.org\r\nContent-Length: 5\r\n\r\n");
+    world.pass(Duration::from_secs(31));
+    assert!(world.read(client).starts_with("HTTP/1.1 408 "));
+    let access = world.reports.iter().find_map(|report| match report {
+        Report::Access(access) => Some((access.cause, access.status)),
+        _ => None,
+    });
+    assert_eq!(access, Some((Cause::BodyTimeout, 408)));
 }

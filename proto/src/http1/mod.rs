@@ -104,6 +104,8 @@ pub struct Connection {
     last: bool,
     /// The current exchange, or the next, is the last, as the caller wants.
     going_away: bool,
+    /// The body that was sent last ends with the connection.
+    until_close: bool,
     /// When reading was closed the message was complete: no more of it is on its way.
     ended_complete: bool,
 }
@@ -201,6 +203,7 @@ impl Connection {
             kept: false,
             last: false,
             going_away: false,
+            until_close: false,
             ended_complete: false,
         }
     }
@@ -365,6 +368,12 @@ impl Connection {
     /// the peer has not taken yet (RFC 9112, 9.6).
     pub fn peer_may_send(&self) -> bool {
         !self.eof && self.exchange.keep_alive
+    }
+
+    /// Whether a close now would seem to complete a body of which something is still to come or to be written
+    /// (RFC 9112, 8): only a reset tells the peer.
+    pub fn is_cut_by_close(&self) -> bool {
+        self.until_close && (self.writing == Writing::UntilClose || !self.outbound.is_empty())
     }
 
     /// Whether the current request was received to its end; still true when the connection closes after it.

@@ -135,6 +135,7 @@ impl Connection {
             Framing::Chunked | Framing::Unframed if is_old => Writing::UntilClose,
             Framing::Chunked | Framing::Unframed => Writing::Chunked,
         };
+        self.until_close = self.writing == Writing::UntilClose;
         // A client that still holds its body back may or may not send it after this answer: nobody could tell the
         // body from the next request (RFC 9110, 10.1.1).
         self.last |= !self.exchange.keep_alive
