@@ -15,6 +15,7 @@ pub mod load;
 pub mod node_link;
 pub mod packet;
 pub mod recording;
+pub mod shadow;
 pub mod sim;
 pub mod simulation;
 pub mod sockets;

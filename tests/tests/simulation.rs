@@ -1,5 +1,8 @@
 //! Worlds from seeds. `SEED=7` plays that one, `SEEDS=100000` so many; a world that fails tells its seed.
 
+use std::panic::catch_unwind;
+
+use blastbeat_tests::shadow::{self, Figures};
 use blastbeat_tests::simulation::play;
 
 const STEPS: usize = 250;
@@ -39,4 +42,27 @@ fn third_quarter_of_the_worlds() {
 #[test]
 fn last_quarter_of_the_worlds() {
     worlds(3);
+}
+
+#[test]
+fn every_request_gets_its_own_answer_or_a_failure_that_the_facts_excuse() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(150),
+    };
+    let mut all = Figures::default();
+    for seed in seeds.clone() {
+        let Ok(figures) = catch_unwind(|| shadow::run(seed)) else {
+            panic!("seed {seed} fails; SEED={seed} plays it again");
+        };
+        all += figures;
+    }
+    // One world may well be without nodes for all its time.
+    assert!(all.answered > 0 || number("SEED").is_some(), "nobody was answered: {all:?}");
+    tell(&format!("{} seeds: {all:?}", seeds.end - seeds.start));
+}
+
+#[allow(clippy::print_stdout, reason = "a long run tells what it did, with --nocapture")]
+fn tell(text: &str) {
+    println!("{text}");
 }
