@@ -168,11 +168,19 @@ impl Client {
     fn stand_up(&mut self, net: &mut Net, model: &mut Model, how: End) {
         let Some(seat) = self.seat.take() else { return };
         net.close(seat.conn, how);
+        let is_stopped = model.stopping.is_some();
+        let mut unread = 0;
+        for exchange in seat.waiting.iter().rev() {
+            // Heads are a few hundred bytes.
+            unread += model.asked[exchange.number].upload + 500;
+            model.asked[exchange.number].unread = unread;
+        }
         for (place, exchange) in seat.waiting.iter().enumerate() {
             let asked = &mut model.asked[exchange.number];
             let has_begun = place == 0 && seat.is_reading && seat.answer.is_some();
             asked.seen = Some(if has_begun { Seen::Cut } else { Seen::Nothing });
             asked.is_behind_end |= place > 0;
+            asked.is_stopped = is_stopped;
             asked.is_half_sent |= seat.writing.as_ref().is_some_and(|upload| upload.number == exchange.number);
         }
         self.thought = net.now + self.dice.millis(0, 500);
@@ -265,6 +273,8 @@ impl Client {
             is_behind_end: false,
             is_half_sent: false,
             is_early: false,
+            is_stopped: false,
+            unread: 0,
             nodes: Vec::new(),
             refused: Default::default(),
             retries: 0,

@@ -55,6 +55,10 @@ pub struct Asked {
     pub is_half_sent: bool,
     /// A node began to answer before it had all of it.
     pub is_early: bool,
+    /// The server was asked to stop before the client gave it up.
+    pub is_stopped: bool,
+    /// Bytes of it and of what was sent behind it, at most, that nobody read when the connection ended.
+    pub unread: usize,
     /// Nodes that got it, in turn.
     pub nodes: Vec<String>,
     /// Nodes that passed it on.
@@ -125,13 +129,19 @@ impl Model {
     }
 
     /// A node has got a request.
-    pub fn on_uwsgi(&mut self, node: &str, sid: Sid, number: usize, is_redispatched: bool) {
+    pub fn on_uwsgi(&mut self, node: &str, sid: Sid, number: usize, is_redispatched: bool, now: Instant) {
         let now_at: Vec<_> = self.open.values().filter(|(_, other)| *other == number).collect();
         assert!(now_at.is_empty(), "request {number} came to {node} and is at {now_at:?}");
         assert!(self.open.insert(sid, (node.into(), number)).is_none(), "{sid} is used again");
+        // With its link the word that it had passed it on may be lost.
+        let is_known = !self.dying.contains_key(node)
+            && !self.is_disturbed(&Who::Node(node.into()), self.asked[number].began, now);
         let asked = &mut self.asked[number];
         assert!(!asked.is_behind_end || asked.is_left, "request {number} was served behind the end of its connection");
-        assert!(!asked.refused.contains(node), "request {number} came back to {node}, which had passed it on");
+        assert!(
+            !is_known || !asked.refused.contains(node),
+            "request {number} came back to {node}, which had passed it on"
+        );
         let lost = asked.nodes.len() - asked.retries as usize;
         assert!(
             lost == 0 || self.rules.redispatches(asked.is_idempotent()),
@@ -266,12 +276,13 @@ impl Model {
         let limits = &self.rules.config.limits;
         let since = asked.began;
         let later = since + Duration::from_secs(100_000);
-        // The server lingers behind a page for the rest of an upload only for a while.
-        let lingers = asked.upload < limits.drain_bytes && limits.drain_timeout >= Duration::from_secs(2);
+        // Behind its last answer the server takes in only so much, for so long, and then resets.
+        let lingers = asked.unread < limits.drain_bytes && limits.drain_timeout >= Duration::from_secs(2);
+        let has_more = asked.unread > 500 || asked.upload > 0;
         let excused = asked.is_left
             || asked.is_half_sent
-            || (asked.upload > 0 && !lingers)
-            || self.stopping.is_some_and(|at| at + self.rules.config.drain_timeout >= since)
+            || (has_more && !lingers)
+            || asked.is_stopped
             || self.is_disturbed(&Who::Client(asked.client), since, later);
         match (seen, asked.verdict) {
             (Seen::Whole, Some((Cause::Complete, ..))) => Ok(()),

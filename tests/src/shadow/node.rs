@@ -240,7 +240,7 @@ impl Node {
         };
         let path = find("PATH_INFO").expect("a path is told");
         let number: usize = path.strip_prefix('/').and_then(|text| text.parse().ok()).expect("a number");
-        model.on_uwsgi(&self.identity, sid, number, find("REDISPATCHED") == Some("1"));
+        model.on_uwsgi(&self.identity, sid, number, find("REDISPATCHED") == Some("1"), now);
         let asked = &mut model.asked[number];
         assert_eq!(find("REQUEST_METHOD"), Some(asked.method), "request {number}");
         let [pass, end, forget, early] = self.habits;
@@ -278,7 +278,7 @@ impl Node {
             if job.steps.is_empty() {
                 let asked = &mut model.asked[job.number];
                 asked.is_early |= job.got < asked.upload && job.fate == Fate::AnswerEarly;
-                job.steps = script(job, asked.answer, &mut self.dice);
+                job.steps = script(job, asked.answer, self.capabilities.credit, &mut self.dice);
             }
             let mut is_full = false;
             loop {

@@ -11,7 +11,7 @@ use super::dice::{Dice, Part, payload};
 use super::node::{Fate, Job};
 
 /// What a node says to answer a request, message by message.
-pub fn script(job: &Job, answer: usize, dice: &mut Dice) -> VecDeque<(Kind, Bytes)> {
+pub fn script(job: &Job, answer: usize, has_credit: bool, dice: &mut Dice) -> VecDeque<(Kind, Bytes)> {
     let mut steps = VecDeque::new();
     let mut say = |kind: Kind, body: Vec<u8>| steps.push_back((kind, Bytes::from(body)));
     match job.fate {
@@ -55,8 +55,13 @@ pub fn script(job: &Job, answer: usize, dice: &mut Dice) -> VecDeque<(Kind, Byte
         }
         2 => {
             let mut text = head("");
-            text.extend(pieces.drain(..pieces.len().min(1)).flatten());
-            say(Kind::Body, text);
+            if has_credit {
+                // Credit may cut a body anywhere, so a head is better off alone.
+                say(Kind::Headers, text);
+            } else {
+                text.extend(pieces.drain(..pieces.len().min(1)).flatten());
+                say(Kind::Body, text);
+            }
             pieces.into_iter().for_each(|piece| say(Kind::Body, piece));
             say(Kind::End, Vec::new());
         }
