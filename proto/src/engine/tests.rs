@@ -642,9 +642,9 @@ fn the_log_tells_the_status_of_a_page_that_a_stalled_upload_got() {
     let client = world.client("POST / HTTP/1.1\r\nHost: example.org\r\nContent-Length: 5\r\n\r\n");
     world.pass(Duration::from_secs(31));
     assert!(world.read(client).starts_with("HTTP/1.1 408 "));
-    let access = world.reports.iter().find_map(|report| match report {
-        Report::Access(access) => Some((access.cause, access.status)),
-        _ => None,
+    let access = world.reports.iter().find_map(|report| {
+        let Report::Access(access) = report else { return None };
+        Some((access.cause, access.status))
     });
     assert_eq!(access, Some((Cause::BodyTimeout, 408)));
 }
