@@ -279,7 +279,12 @@ impl Model {
         // Behind its last answer the server takes in only so much, for so long, and then resets.
         let lingers = asked.unread < limits.drain_bytes && limits.drain_timeout >= Duration::from_secs(2);
         let has_more = asked.unread > 500 || asked.upload > 0;
+        // A node that overran the queue behind it cut the whole connection.
+        let is_overrun = self.asked.iter().any(|other| {
+            other.client == asked.client && matches!(other.verdict, Some((Cause::SlowClient, _, at)) if at >= since)
+        });
         let excused = asked.is_left
+            || is_overrun
             || asked.is_half_sent
             || (has_more && !lingers)
             || asked.is_stopped

@@ -120,8 +120,8 @@ impl Server {
 
     fn shut(&mut self, link: LinkId, how: Shut, net: &mut Net, model: &Model) {
         let Some(&conn) = self.links.get(&link) else {
-            // An attempt to dial that is not over; its end is told no more.
-            return;
+            // An attempt to dial that is not over, and of no use any more.
+            return self.dialing.retain(|other| *other != link);
         };
         // A server that stops has told its nodes everything before it closes.
         let is_told = model.stopping.is_some() && self.engine.snapshot().sessions == 0 && !model.is_shaken(net.now);
