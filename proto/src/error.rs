@@ -83,6 +83,38 @@ causes! {
     /// The peer ended the connection inside a message.
     MessageCut "message-cut",
 
+    // WebSocket (RFC 6455, RFC 7692)
+    /// A WebSocket is asked for by another method than GET.
+    WebSocketMethod "websocket-method",
+    /// The WebSocket version is not 13.
+    WebSocketVersion "websocket-version",
+    /// Sec-WebSocket-Key is missing, repeated, or not 16 bytes in base64.
+    WebSocketKey "websocket-key",
+    /// The request for a WebSocket is not one of HTTP/1.1 without a body, or its fields are malformed.
+    WebSocketHandshake "websocket-handshake",
+    /// Pages of this origin may not open WebSockets here.
+    OriginRefused "origin-refused",
+    /// A frame is masked and should not be, or should be and is not.
+    MaskWrong "mask-wrong",
+    /// A frame continues no message, or begins one inside another.
+    FragmentUnexpected "fragment-unexpected",
+    /// A control frame is fragmented or longer than 125 bytes.
+    ControlFrameMalformed "control-frame-malformed",
+    /// A close frame has half a code, a code that must not be sent, or a reason that is not UTF-8.
+    CloseMalformed "close-malformed",
+    /// Text is not valid UTF-8.
+    Utf8Invalid "utf8-invalid",
+    /// Compressed data cannot be decompressed.
+    DeflateMalformed "deflate-malformed",
+    /// The client closed its WebSocket.
+    ClientClosed "client-closed",
+    /// The peer did not answer a close frame in time.
+    CloseTimeout "close-timeout",
+    /// The peer answered no ping.
+    PingTimeout "ping-timeout",
+    /// A message was dropped because the client takes messages too slowly.
+    OldestDropped "oldest-dropped",
+
     // Clients and their connections
     /// The head did not arrive in time.
     HeadTimeout "head-timeout",
@@ -158,6 +190,26 @@ causes! {
     TypeUnknown "type-unknown",
     /// The message type cannot be routed.
     RouteUnsupported "route-unsupported",
+    /// The route is neither a group's name nor `@` and a session id.
+    RouteMalformed "route-malformed",
+    /// The session that the route names has ended, or never was.
+    RouteUnknown "route-unknown",
+    /// The session that the route names belongs to another virtual host.
+    RouteForeign "route-foreign",
+    /// The message does not fit what the session is.
+    MessageUnfit "message-unfit",
+    /// A group's name has 1 to 64 bytes and does not begin with `@`.
+    GroupMalformed "group-malformed",
+    /// The session is in as many groups as allowed.
+    GroupsMax "groups-max",
+    /// A pipe is written as a destination, a colon, and the types `websocket` or `body`.
+    PipeMalformed "pipe-malformed",
+    /// A pipe would lead back to its own session.
+    PipeLoop "pipe-loop",
+    /// The session has as many pipes as allowed.
+    PipesMax "pipes-max",
+    /// The session has no such pipe.
+    PipeUnknown "pipe-unknown",
     /// The node asked for an unknown capability.
     CapabilityUnknown "capability-unknown",
     /// The multipart message does not have three parts.
@@ -184,7 +236,7 @@ causes! {
     MessageTooLarge "message-too-large",
     /// A message has more frames than allowed.
     FramesTooMany "frames-too-many",
-    /// A frame has reserved flags.
+    /// A frame has reserved flags, an unknown type, or a length in more bytes than it needs.
     FrameMalformed "frame-malformed",
     /// The peer did not answer a heartbeat.
     HeartbeatTimeout "heartbeat-timeout",
@@ -214,7 +266,10 @@ impl Cause {
             Self::HeadTooLarge | Self::FieldsTooMany | Self::PacketTooLarge => 431,
             Self::TargetTooLong => 414,
             Self::BodyTooLarge => 413,
+            Self::OriginRefused => 403,
             Self::HostUnknown => 404,
+            Self::WebSocketMethod => 405,
+            Self::WebSocketVersion => 426,
             Self::MethodUnsupported | Self::EncodingUnsupported => 501,
             Self::VersionUnsupported => 505,
             Self::ExpectationUnknown => 417,
@@ -238,6 +293,26 @@ impl Cause {
             | Self::RetryBufferFull
             | Self::Stopping => 503,
             _ => 400,
+        }
+    }
+
+    /// The code of the close frame that tells a WebSocket's peer of this cause (RFC 6455, 7.4.1).
+    #[allow(clippy::wildcard_enum_match_arm, reason = "whatever has no code of its own is a matter of the server's")]
+    pub const fn close_code(self) -> u16 {
+        match self {
+            Self::Complete | Self::ClientClosed | Self::NodeEnded => 1000,
+            Self::Inactivity | Self::Stopping => 1001,
+            Self::FrameMalformed
+            | Self::MaskWrong
+            | Self::FragmentUnexpected
+            | Self::ControlFrameMalformed
+            | Self::CloseMalformed => 1002,
+            Self::Utf8Invalid | Self::DeflateMalformed => 1007,
+            Self::FramesTooMany | Self::SlowClient => 1008,
+            Self::MessageTooLarge => 1009,
+            Self::NodeLost => 1012,
+            Self::NodeMissing | Self::NodeStalled | Self::QueueFull | Self::QueueTimeout | Self::MemoryMax => 1013,
+            _ => 1011,
         }
     }
 }

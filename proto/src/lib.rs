@@ -4,6 +4,7 @@
 //!
 //! * [`engine`]: a whole front server as one state machine: give it what was read, write what it queues.
 //! * [`http1`]: one HTTP/1.1 connection, as server or client; [`http`]: its heads, rules and error pages.
+//! * [`websocket`]: one WebSocket, as server or client, with its handshake.
 //! * [`zmtp`]: one ZMTP 3 connection, ROUTER or DEALER; [`dealer`]: a node of this server on top of it.
 //! * [`uwsgi`]: requests and responses as uwsgi packets; [`message`]: the words that nodes and server use.
 //! * [`proxy`]: the PROXY protocol in front of a connection.
@@ -24,6 +25,7 @@
 //! | feature | module | needs |
 //! |---|---|---|
 //! | `http1` | [`http`], [`http1`] | |
+//! | `websocket` | [`websocket`] | `http1` |
 //! | `uwsgi` | [`uwsgi`] | `http1` |
 //! | `zmtp` | [`zmtp`] | |
 //! | `message` | [`message`] | |
@@ -62,5 +64,7 @@ pub mod proxy;
 pub mod tape;
 #[cfg(feature = "uwsgi")]
 pub mod uwsgi;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 #[cfg(feature = "zmtp")]
 pub mod zmtp;

@@ -63,8 +63,23 @@ pub struct Limits {
     /// Credit that a node with flow control has towards one client.
     pub credit_bytes: usize,
 
+    // --- WebSocket ---
+    /// A message, decompressed. As much as the most used servers take without being told.
+    pub websocket_message_bytes: usize,
+    /// Frames of one message. A message of 4 MiB in frames of 64 bytes has 65,536.
+    pub websocket_frames: usize,
+    /// Silence after which a client is pinged, and after as much again cut; zero: never. NATs forget connections after
+    /// a minute or more.
+    pub websocket_ping: Duration,
+    /// From our close frame to the peer's.
+    pub websocket_close_timeout: Duration,
+
+    // --- groups ---
+    /// Groups that one session may be in.
+    pub groups: usize,
+
     // --- ZMTP ---
-    /// A message, all frames and their headers.
+    /// A message, all frames and their headers. A little more than the largest WebSocket message that passes through.
     pub message_bytes: usize,
     /// Frames of one message.
     pub frames: usize,
@@ -108,7 +123,12 @@ impl Limits {
         queue: 1024,
         queue_timeout: Duration::from_secs(10),
         credit_bytes: 256 * 1024,
-        message_bytes: 16 * 1024 * 1024,
+        websocket_message_bytes: 16 * 1024 * 1024,
+        websocket_frames: 128 * 1024,
+        websocket_ping: Duration::from_secs(30),
+        websocket_close_timeout: Duration::from_secs(5),
+        groups: 1000,
+        message_bytes: 17 * 1024 * 1024,
         frames: 1024,
         handshake_timeout: Duration::from_secs(10),
         heartbeat: Duration::from_secs(10),

@@ -80,12 +80,98 @@ kinds! {
     Error "error",
     /// More of the response may be sent.
     Credit "credit",
+    /// A WebSocket message; from a node: text if it is UTF-8, else binary.
+    WebSocket "websocket",
+    /// A WebSocket text message.
+    WebSocketText "websocket/text",
+    /// A WebSocket binary message.
+    WebSocketBinary "websocket/binary",
+    /// The end of a WebSocket: a code of two bytes and a reason.
+    WebSocketClose "websocket/close",
+    /// A message from another session, for the node.
+    Msg "msg",
+    /// Enter a group.
+    Join "join",
+    /// Leave a group.
+    Leave "leave",
+    /// Let the session have its own messages to a group.
+    Echo "echo",
+    /// Keep the session's own messages to a group from it.
+    NoEcho "noecho",
+    /// Send what comes from the client straight to others.
+    Pipe "pipe",
+    /// Undo `pipe`.
+    Unpipe "unpipe",
+}
+
+impl Kind {
+    /// Whether a node may put a route before this type.
+    pub const fn is_routable(self) -> bool {
+        match self {
+            Self::WebSocket
+            | Self::WebSocketText
+            | Self::WebSocketBinary
+            | Self::WebSocketClose
+            | Self::Body
+            | Self::Chunk
+            | Self::Msg
+            | Self::End => true,
+            Self::Headers
+            | Self::Uwsgi
+            | Self::Ping
+            | Self::Pong
+            | Self::Spawn
+            | Self::Retry
+            | Self::Error
+            | Self::Credit
+            | Self::Join
+            | Self::Leave
+            | Self::Echo
+            | Self::NoEcho
+            | Self::Pipe
+            | Self::Unpipe => false,
+        }
+    }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// Whom a routed message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// Every session of this group.
+    Group(&'a [u8]),
+    /// One session.
+    Session(Sid),
+}
+
+impl<'a> Route<'a> {
+    /// Splits a type frame at its last colon into the route and the type's name; `None` if there is no colon, so no
+    /// route.
+    pub fn split(frame: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let colon = frame.iter().rposition(|byte| *byte == b':')?;
+        Some((&frame[..colon], &frame[colon + 1..]))
+    }
+
+    /// Reads what stands before the colon: `@` and a session id, or the name of a group. `None` if it is neither.
+    pub fn parse(route: &'a [u8]) -> Option<Self> {
+        match route.strip_prefix(b"@") {
+            Some(sid) => Sid::from_frame(sid).map(Self::Session),
+            None => is_group_name(route).then_some(Self::Group(route)),
+        }
+    }
+}
+
+/// Bytes in the longest name of a group.
+pub const GROUP_NAME_MAX: usize = 64;
+
+/// Whether a group may be called so: 1 to 64 bytes, the first of them no `@`.
+pub fn is_group_name(name: &[u8]) -> bool {
+    (1..=GROUP_NAME_MAX).contains(&name.len()) && name[0] != b'@'
 }
 
 /// A message as the two ends see it.
@@ -110,8 +196,14 @@ pub struct Capabilities {
     pub errors: bool,
     /// No `end` after a response that was complete.
     pub quiet: bool,
-    /// Flow control of responses.
+    /// Flow control of responses and of WebSocket messages.
     pub credit: bool,
+    /// `websocket/text` and `websocket/binary` in place of `websocket`.
+    pub binary: bool,
+    /// `websocket/close`, both ways.
+    pub close: bool,
+    /// The node answers requests for a WebSocket itself.
+    pub handshake: bool,
     /// At most this many unanswered requests at a time.
     pub capacity: Option<u32>,
 }
@@ -131,6 +223,9 @@ impl Capabilities {
                 "errors" => capabilities.errors = true,
                 "quiet" => capabilities.quiet = true,
                 "credit" => capabilities.credit = true,
+                "binary" => capabilities.binary = true,
+                "close" => capabilities.close = true,
+                "handshake" => capabilities.handshake = true,
                 _ => match word.strip_prefix("capacity=").map(str::parse) {
                     Some(Ok(count)) if count > 0 => capabilities.capacity = Some(count),
                     _ => return Err(UnknownCapability),
@@ -150,6 +245,9 @@ impl fmt::Display for Capabilities {
             (self.errors, "errors"),
             (self.quiet, "quiet"),
             (self.credit, "credit"),
+            (self.binary, "binary"),
+            (self.close, "close"),
+            (self.handshake, "handshake"),
         ];
         let mut space = "";
         for (_, name) in flags.iter().filter(|(on, _)| *on) {
@@ -190,8 +288,23 @@ mod tests {
     }
 
     #[test]
+    fn a_route_ends_at_the_last_colon() {
+        let sid = *b":0123456789abcd:";
+        let frame = [b"@", &sid[..], b":websocket"].concat();
+        let (route, kind) = Route::split(&frame).unwrap();
+        assert_eq!((Route::parse(route), kind), (Some(Route::Session(Sid(sid))), &b"websocket"[..]));
+        assert_eq!(Route::split(b"a:b:chunk"), Some((&b"a:b"[..], &b"chunk"[..])));
+        assert_eq!(Route::parse(b"a:b"), Some(Route::Group(b"a:b")));
+        assert_eq!(Route::split(b"chunk"), None);
+        assert_eq!(Route::parse(b""), None);
+        assert_eq!(Route::parse(b"@short"), None);
+        assert_eq!(Route::parse(&[b'g'; GROUP_NAME_MAX]), Some(Route::Group(&[b'g'; GROUP_NAME_MAX])));
+        assert_eq!(Route::parse(&[b'g'; GROUP_NAME_MAX + 1]), None);
+    }
+
+    #[test]
     fn capabilities_round_trip() {
-        let text = "body-end end-reason errors quiet credit capacity=4";
+        let text = "body-end end-reason errors quiet credit binary close handshake capacity=4";
         let parsed = Capabilities::parse(text.as_bytes()).unwrap().unwrap();
         assert_eq!(parsed.to_string(), text);
     }

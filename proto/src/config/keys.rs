@@ -59,6 +59,11 @@ pub(super) const LIMITS: &[LimitKey] = &[
     limit("queue", 0, |limits| Field::Count(&mut limits.queue)),
     limit("queue-timeout", 0, |limits| Field::Time(&mut limits.queue_timeout)),
     limit("credit", 1, |limits| Field::Size(&mut limits.credit_bytes)),
+    limit("websocket-max-message", 1, |limits| Field::Size(&mut limits.websocket_message_bytes)),
+    limit("websocket-max-frames", 1, |limits| Field::Count(&mut limits.websocket_frames)),
+    limit("websocket-ping", 0, |limits| Field::Time(&mut limits.websocket_ping)),
+    limit("websocket-close-timeout", 0, |limits| Field::Time(&mut limits.websocket_close_timeout)),
+    limit("max-groups", 1, |limits| Field::Count(&mut limits.groups)),
     limit("max-message", 256, |limits| Field::Size(&mut limits.message_bytes)),
     limit("max-frames", 3, |limits| Field::Count(&mut limits.frames)),
     limit("handshake-timeout", 0, |limits| Field::Time(&mut limits.handshake_timeout)),
@@ -136,7 +141,7 @@ const UNSERVED: &[&str] =
     &["bind-ssl", "certificate", "key", "cache", "bandwidth", "socketio", "workers", "node-key", "node-loss"];
 
 /// Keys that begin so are not served either.
-const UNSERVED_PREFIXES: &[&str] = &["websocket-", "socketio-"];
+const UNSERVED_PREFIXES: &[&str] = &["socketio-"];
 
 /// What a name means in the global section.
 pub(super) enum Global {

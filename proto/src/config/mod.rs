@@ -36,7 +36,11 @@
 //! | `head-timeout`, `body-timeout`, `keep-alive-timeout` | | for a head, between pieces of a body, between requests | 20, 30, 75 |
 //! | `linger-buffer`, `linger-timeout` | | input thrown away behind a farewell | 256k, 2 |
 //! | `credit` | | bytes a node with flow control may send ahead | 256k |
-//! | `max-message`, `max-frames` | | a ZeroMQ message | 16m, 1024 |
+//! | `websocket-max-message`, `websocket-max-frames` | | a WebSocket message, decompressed; its frames | 16m, 131072 |
+//! | `websocket-ping` | | a silent client is pinged after this, and cut after as long again; 0: never | 30 |
+//! | `websocket-close-timeout` | | from our close frame to the client's | 5 |
+//! | `max-groups` | | groups that one session may be in | 1000 |
+//! | `max-message`, `max-frames` | | a ZeroMQ message | 17m, 1024 |
 //! | `handshake-timeout`, `heartbeat` | | of ZeroMQ links | 10, 10 |
 //! | `node-queue-buffer`, `node-queue-high` | | bytes queued for a node: at most, and when its clients pause | 8m, 1m |
 //! | `max-nodes` | | node links | 4096 |
@@ -92,6 +96,12 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Which requests go to another node when theirs is lost (`redispatch`).
     pub redispatch: Redispatch,
+    /// What happens to clients that take their messages too slowly (`slow-client`).
+    pub slow_client: SlowClient,
+    /// What happens to the WebSockets of a node that is lost (`node-loss`).
+    pub node_loss: NodeLoss,
+    /// Compression of WebSocket messages (`websocket-deflate`).
+    pub websocket_deflate: WebSocketDeflate,
     /// Serve a client on that has ended its sending direction (`half-close`).
     pub half_close: bool,
     /// Networks whose X-Forwarded-* fields are believed (`trusted-proxy`).
@@ -173,6 +183,18 @@ pub struct Host {
     pub node_capacity: Option<u32>,
     /// As [`Config::redispatch`], if set for this host.
     pub redispatch: Option<Redispatch>,
+    /// As [`Config::slow_client`], if set for this host.
+    pub slow_client: Option<SlowClient>,
+    /// As [`Config::node_loss`], if set for this host.
+    pub node_loss: Option<NodeLoss>,
+    /// As [`Config::websocket_deflate`], if set for this host.
+    pub websocket_deflate: Option<WebSocketDeflate>,
+    /// Origins whose pages may open WebSockets, as browsers write them; `*` in one stands for any run of characters.
+    /// Empty: all (`websocket-origin`).
+    pub websocket_origins: Vec<String>,
+    /// Sub-protocols of WebSockets that the host speaks (`websocket-protocol`). Of those that a client offers it gets
+    /// the first that is among them.
+    pub websocket_protocols: Vec<String>,
 }
 
 /// Who may serve a virtual host.
@@ -197,6 +219,38 @@ pub enum Redispatch {
     Safe,
     /// None.
     None,
+}
+
+/// What happens to a client for which more is queued than its write queue may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SlowClient {
+    /// It is disconnected.
+    #[default]
+    Disconnect,
+    /// A WebSocket loses the oldest messages that wait for it; any other client is disconnected.
+    DropOldest,
+}
+
+/// What happens to the WebSockets of a node that is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum NodeLoss {
+    /// They are closed with code 1012.
+    #[default]
+    Close,
+    /// Another node gets them.
+    Move,
+}
+
+/// Compression of WebSocket messages (RFC 7692).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum WebSocketDeflate {
+    /// None.
+    #[default]
+    Off,
+    /// Each message by itself: no memory is held between two messages, and one that goes to many is compressed once.
+    On,
+    /// With what came before, which takes about 300 KiB for every connection that is used.
+    Context,
 }
 
 /// A file of the operator's.
@@ -246,6 +300,14 @@ pub const BUILT_IN_APPS: &[&str] = &["welcome"];
 // The words of keys that take one of a few.
 const REDISPATCH: &[(&str, Redispatch)] =
     &[("all", Redispatch::All), ("safe", Redispatch::Safe), ("none", Redispatch::None)];
+#[expect(dead_code, reason = "read by the parser")]
+const SLOW_CLIENT: &[(&str, SlowClient)] =
+    &[("disconnect", SlowClient::Disconnect), ("drop-oldest", SlowClient::DropOldest)];
+#[expect(dead_code, reason = "read by the parser")]
+const NODE_LOSS: &[(&str, NodeLoss)] = &[("close", NodeLoss::Close), ("move", NodeLoss::Move)];
+#[expect(dead_code, reason = "read by the parser")]
+const WEBSOCKET_DEFLATE: &[(&str, WebSocketDeflate)] =
+    &[("on", WebSocketDeflate::On), ("off", WebSocketDeflate::Off), ("context", WebSocketDeflate::Context)];
 const ON_OFF: &[(&str, bool)] = &[("on", true), ("off", false)];
 const LOG_FORMATS: &[(&str, bool)] = &[("human", false), ("json", true)];
 const LOG_LEVELS: &[(&str, LogLevel)] =
@@ -264,6 +326,9 @@ impl Default for Config {
             stats_freq: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(10),
             redispatch: Redispatch::Safe,
+            slow_client: SlowClient::Disconnect,
+            node_loss: NodeLoss::Close,
+            websocket_deflate: WebSocketDeflate::Off,
             half_close: false,
             trusted_proxies: Vec::new(),
             error_pages: BTreeMap::new(),
@@ -288,6 +353,11 @@ impl Host {
             node_timeout: None,
             node_capacity: None,
             redispatch: None,
+            slow_client: None,
+            node_loss: None,
+            websocket_deflate: None,
+            websocket_origins: Vec::new(),
+            websocket_protocols: Vec::new(),
         }
     }
 }

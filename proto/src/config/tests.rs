@@ -217,7 +217,7 @@ fn bad_values_say_what_would_be_right() {
         ("error-page = 200 /x", "200 is too small; write at least 400"),
         ("node-password = n", "the password is missing; write the node's name, a space and the password"),
         ("workers = 4", "this version does not serve it; remove the line, or start with --lenient to ignore it"),
-        ("websocket-ping = 4", "this version does not serve it; remove the line, or start with --lenient to ignore it"),
+        ("socketio-path = /", "this version does not serve it; remove the line, or start with --lenient to ignore it"),
     ] {
         let key = line.split(" =").next().unwrap();
         assert_problem(&around(line, ""), &format!("test.ini:2: {key}: {message}"));

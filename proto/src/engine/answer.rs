@@ -22,10 +22,10 @@ impl Engine {
             return self.drop_message(node, Cause::PartsWrong, message.frame_count().to_string().as_bytes());
         };
         let kind = match Kind::from_frame(name) {
-            Some(Kind::Ping | Kind::Spawn | Kind::Error | Kind::Credit) | None => {
-                return self.on_unknown(node, sid, name);
-            }
-            Some(kind) => kind,
+            Some(
+                kind @ (Kind::Pong | Kind::Headers | Kind::Uwsgi | Kind::Body | Kind::Chunk | Kind::End | Kind::Retry),
+            ) => kind,
+            Some(_) | None => return self.on_unknown(node, sid, name),
         };
         if kind == Kind::Pong {
             return self.on_pong(node, message.frames().nth(2).unwrap_or_default(), now);
@@ -95,9 +95,7 @@ impl Engine {
             Kind::Chunk => self.on_chunk(slot, body, now),
             Kind::End => self.on_end(slot, now),
             Kind::Retry => self.on_retry(slot, now),
-            Kind::Ping | Kind::Pong | Kind::Spawn | Kind::Error | Kind::Credit => {
-                debug_assert!(false, "{kind} is no message for a session");
-            }
+            _ => debug_assert!(false, "{kind} is no message for a session"),
         }
     }
 
@@ -297,6 +295,14 @@ impl Engine {
             Reply::Body(bytes) => self.on_chunkless_body(slot, bytes, now),
             Reply::End => self.on_app_end(slot, now),
             Reply::Retry => self.on_retry(slot, now),
+            Reply::Open
+            | Reply::WebSocket(_)
+            | Reply::Close(_)
+            | Reply::Join(_)
+            | Reply::Leave(_)
+            | Reply::Echo { .. }
+            | Reply::ToGroup(..)
+            | Reply::ToSession(..) => self.stats.count(Cause::TypeUnknown),
             Reply::Room => {
                 if let Some(session) = self.sessions.at_mut(slot) {
                     session.crowded = true;

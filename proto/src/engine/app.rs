@@ -10,6 +10,7 @@ use crate::error::Cause;
 use crate::http::{Request, Response};
 use crate::message::Sid;
 use crate::time::Instant;
+use crate::websocket;
 
 /// An application inside the server.
 ///
@@ -50,6 +51,27 @@ pub enum AppInput<'a> {
         /// Its session.
         sid: Sid,
     },
+    /// A message of the client's WebSocket (`websocket`).
+    WebSocket {
+        /// Its session.
+        sid: Sid,
+        /// The message.
+        message: websocket::Message,
+    },
+    /// The client closed its WebSocket (`websocket/close`); [`End`](Self::End) follows.
+    Close {
+        /// Its session.
+        sid: Sid,
+        /// Why, as the client says.
+        close: websocket::Close,
+    },
+    /// A message from another session (`msg`).
+    Msg {
+        /// The session that it is for.
+        sid: Sid,
+        /// The message.
+        bytes: Bytes,
+    },
     /// The session is over (`end`).
     End {
         /// The session.
@@ -77,9 +99,30 @@ pub struct Replies {
 pub(super) enum Reply {
     Head(Response),
     Body(Bytes),
+    Open,
+    WebSocket(websocket::Message),
+    Close(websocket::Close),
+    Join(Bytes),
+    Leave(Bytes),
+    Echo { group: Bytes, on: bool },
+    ToGroup(Bytes, Routed),
+    ToSession(Sid, Routed),
     End,
     Retry,
     Room,
+}
+
+/// What can be sent to other sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Routed {
+    /// A message for WebSockets.
+    WebSocket(websocket::Message),
+    /// A piece of the responses that have begun.
+    Body(Bytes),
+    /// A message for those who serve the sessions.
+    Msg(Bytes),
+    /// The end of the sessions.
+    End,
 }
 
 impl Replies {
@@ -97,6 +140,49 @@ impl Replies {
     pub fn respond(&mut self, sid: Sid, response: Response, body: Bytes) {
         self.head(sid, response);
         self.body(sid, body);
+    }
+
+    /// Opens the WebSocket that the request asks for. [`head`](Self::head) with a 101 does the same and adds the fields
+    /// of its own, such as the sub-protocol; with any other status it refuses.
+    pub fn open(&mut self, sid: Sid) {
+        self.list.push((sid, Reply::Open));
+    }
+
+    /// Sends a WebSocket message.
+    pub fn websocket(&mut self, sid: Sid, message: websocket::Message) {
+        self.list.push((sid, Reply::WebSocket(message)));
+    }
+
+    /// Closes the WebSocket; the session is over.
+    pub fn close(&mut self, sid: Sid, close: websocket::Close) {
+        self.list.push((sid, Reply::Close(close)));
+    }
+
+    /// Lets the session enter a group of its virtual host: 1 to 64 bytes, the first no `@`.
+    pub fn join(&mut self, sid: Sid, group: impl Into<Bytes>) {
+        self.list.push((sid, Reply::Join(group.into())));
+    }
+
+    /// Lets the session leave a group. All are left when it ends.
+    pub fn leave(&mut self, sid: Sid, group: impl Into<Bytes>) {
+        self.list.push((sid, Reply::Leave(group.into())));
+    }
+
+    /// Whether the session gets its own messages to a group, as it does without a word; for an empty name: to groups
+    /// that it joins later.
+    pub fn set_echo(&mut self, sid: Sid, group: impl Into<Bytes>, on: bool) {
+        self.list.push((sid, Reply::Echo { group: group.into(), on }));
+    }
+
+    /// Sends something from a session to everybody in a group of its virtual host, in the order in which they joined; to
+    /// itself last.
+    pub fn to_group(&mut self, from: Sid, group: impl Into<Bytes>, what: Routed) {
+        self.list.push((from, Reply::ToGroup(group.into(), what)));
+    }
+
+    /// Sends something from a session to another one of its virtual host.
+    pub fn to_session(&mut self, from: Sid, to: Sid, what: Routed) {
+        self.list.push((from, Reply::ToSession(to, what)));
     }
 
     /// Ends the session.

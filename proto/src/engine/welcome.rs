@@ -106,6 +106,9 @@ impl App for Welcome {
                 respond(replies, sid, head, body);
             }
             AppInput::Body { .. }
+            | AppInput::WebSocket { .. }
+            | AppInput::Close { .. }
+            | AppInput::Msg { .. }
             | AppInput::BodyEnd { .. }
             | AppInput::End { .. }
             | AppInput::Room { .. }
