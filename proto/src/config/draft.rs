@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::parse::SECTION;
+use super::parse::{NUMBER_MAX, SECTION};
 use super::problem::Notes;
 use super::{Config, Dial, Host, Listener, Serves};
 use crate::address::{Address, BindAddr};
+use crate::limits::Limits;
 
 /// Whom a line is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +100,9 @@ impl Reach {
         }
     }
 }
+
+/// What a ZeroMQ message may have more than the WebSocket message that it carries, as in the default limits.
+const MESSAGE_MARGIN: usize = Limits::DEFAULT.message_bytes - Limits::DEFAULT.websocket_message_bytes;
 
 const MIXED: &str =
     "stands in [blastbeat] and in a virtual host, so that it is unclear whose nodes it admits; keep one";
@@ -340,6 +344,11 @@ impl Draft {
         let limits = &mut self.config.limits;
         if set("sessions") && !set("connections") {
             limits.connections = limits.sessions.saturating_mul(2);
+        }
+        if set("websocket-max-message") && !set("max-message") {
+            // What a node hears it may also have to say.
+            let carried = (limits.websocket_message_bytes + MESSAGE_MARGIN).min(NUMBER_MAX as usize);
+            limits.message_bytes = limits.message_bytes.max(carried);
         }
         for (all_key, all, high_key, high) in [
             ("writequeue-buffer", limits.write_queue_bytes, "writequeue-high", &mut limits.write_queue_high),

@@ -26,6 +26,8 @@ pub(super) enum Field<'a> {
     ShortCount(&'a mut u32),
     /// Seconds.
     Time(&'a mut Duration),
+    /// Seconds, or 0 for never.
+    TimeOrNever(&'a mut Duration),
 }
 
 const fn limit(name: &'static str, min: u64, field: for<'a> fn(&'a mut Limits) -> Field<'a>) -> LimitKey {
@@ -61,7 +63,7 @@ pub(super) const LIMITS: &[LimitKey] = &[
     limit("credit", 1, |limits| Field::Size(&mut limits.credit_bytes)),
     limit("websocket-max-message", 1, |limits| Field::Size(&mut limits.websocket_message_bytes)),
     limit("websocket-max-frames", 1, |limits| Field::Count(&mut limits.websocket_frames)),
-    limit("websocket-ping", 0, |limits| Field::Time(&mut limits.websocket_ping)),
+    limit("websocket-ping", 0, |limits| Field::TimeOrNever(&mut limits.websocket_ping)),
     limit("websocket-close-timeout", 0, |limits| Field::Time(&mut limits.websocket_close_timeout)),
     limit("max-groups", 1, |limits| Field::Count(&mut limits.groups)),
     limit("max-message", 256, |limits| Field::Size(&mut limits.message_bytes)),
@@ -104,6 +106,9 @@ keys! {
         NodePassword "node-password" true,
         NodeCapacity "node-capacity" false,
         Redispatch "redispatch" false,
+        SlowClient "slow-client" false,
+        NodeLoss "node-loss" false,
+        WebSocketDeflate "websocket-deflate" false,
         PingFreq "ping-freq" false,
         StatsFreq "stats-freq" false,
         DrainTimeout "drain-timeout" false,
@@ -133,12 +138,16 @@ keys! {
         Timeout "timeout" false,
         MaxBody "max-body" false,
         Redispatch "redispatch" false,
+        SlowClient "slow-client" false,
+        NodeLoss "node-loss" false,
+        WebSocketDeflate "websocket-deflate" false,
+        WebSocketOrigin "websocket-origin" true,
+        WebSocketProtocol "websocket-protocol" true,
     }
 }
 
 /// Keys of the original server and of this project that this version does not serve, in any section.
-const UNSERVED: &[&str] =
-    &["bind-ssl", "certificate", "key", "cache", "bandwidth", "socketio", "workers", "node-key", "node-loss"];
+const UNSERVED: &[&str] = &["bind-ssl", "certificate", "key", "cache", "bandwidth", "socketio", "workers", "node-key"];
 
 /// Keys that begin so are not served either.
 const UNSERVED_PREFIXES: &[&str] = &["socketio-"];
@@ -211,10 +220,16 @@ mod tests {
             ("bnid", "bind"),
             ("session", "sessions"),
             ("zmqconnect", "zmq-connect"),
+            ("websocket-max-mesage", "websocket-max-message"),
+            ("slow-clients", "slow-client"),
+            ("nodeloss", "node-loss"),
         ] {
             assert_eq!(nearest(slip, false), Some(key), "{slip}");
         }
         assert_eq!(nearest("nodes", true), Some("node"));
+        assert_eq!(nearest("websocket-origins", true), Some("websocket-origin"));
+        assert_eq!(nearest("websocket_protocol", true), Some("websocket-protocol"));
+        assert_eq!(nearest("websocket-deflat", true), Some("websocket-deflate"));
         assert_eq!(nearest("frobnicate", false), None);
         assert_eq!(nearest("", true), None);
     }
@@ -226,6 +241,15 @@ mod tests {
             let row = |line: &str| line.starts_with("//! |") && line.contains(&format!("`{name}`"));
             assert!(table.lines().any(row), "{name}");
         }
+    }
+
+    #[test]
+    fn the_readme_has_the_same_table() {
+        let documented = include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("//! "));
+        let rows: Vec<_> = documented.filter(|line| line.starts_with("| `")).collect();
+        let readme = include_str!("../../../README.md");
+        let keys = readme.split("\n## Keys\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+        assert_eq!(keys.lines().filter(|line| line.starts_with("| `")).collect::<Vec<_>>(), rows);
     }
 
     #[test]

@@ -96,6 +96,13 @@ impl Config {
                 "node = {node} has no password while others have, so it cannot connect; add node-password = {node} PASSWORD"
             ));
         }
+        let origins = self.hosts.iter().flat_map(|host| &host.websocket_origins);
+        for origin in origins.filter(|origin| super::origin::is_too_wide(origin)) {
+            warnings.push(format!(
+                "websocket-origin = {origin} also means sites of strangers, since anybody can have a name of that form; \
+                 put the * before a dot and a name of your own, such as https://*.example.org"
+            ));
+        }
         warnings
     }
 

@@ -20,6 +20,7 @@
 //! | `node-capacity` | H | unanswered requests at one node; 0: no bound | 0 |
 //! | `node-timeout` | H | from a request's end to its answer | 60 |
 //! | `redispatch` | H | `all`, `safe` or `none`: which requests go to another node when theirs is lost | `safe` |
+//! | `node-loss` | H | `close` or `move`: what happens to WebSockets whose node is lost | `close` |
 //! | `sessions` | H | open sessions | 10,000 |
 //! | `timeout` | H | inactivity of a session | 1800 |
 //! | `max-body` | H | a request body | 1g |
@@ -28,6 +29,7 @@
 //! | `retry-buffer` | | body bytes kept for another node | 1m |
 //! | `queue`, `queue-timeout` | | requests of a host that wait for a node, and how long | 1024, 10 |
 //! | `writequeue-buffer`, `writequeue-high` | | bytes queued for a client: at most, and when its source pauses | 8m, 256k |
+//! | `slow-client` | H | past `writequeue-buffer`: `disconnect`, or `drop-oldest` of a WebSocket's waiting messages | `disconnect` |
 //! | `write-stall` | | a peer that takes nothing is cut after this | 60 |
 //! | `memory` | | bytes queued in all, in MB; numbers above 1,048,576 are bytes | 2048 |
 //! | `max-headers`, `max-head`, `max-target` | | fields of a head, its bytes, bytes of its target | 64, 64k, 16k |
@@ -39,8 +41,11 @@
 //! | `websocket-max-message`, `websocket-max-frames` | | a WebSocket message, decompressed; its frames | 16m, 131072 |
 //! | `websocket-ping` | | a silent client is pinged after this, and cut after as long again; 0: never | 30 |
 //! | `websocket-close-timeout` | | from our close frame to the client's | 5 |
+//! | `websocket-deflate` | H | `on`, `off`, or `context`: compress across messages, for 300 KiB a client | `off` |
+//! | `websocket-origin` | HH+ | `SCHEME://HOST[:PORT]`, where `*` is any run of characters, or `null`; without it all may | |
+//! | `websocket-protocol` | HH+ | sub-protocols that are spoken; a client gets the first it offers of them | |
 //! | `max-groups` | | groups that one session may be in | 1000 |
-//! | `max-message`, `max-frames` | | a ZeroMQ message | 17m, 1024 |
+//! | `max-message`, `max-frames` | | a ZeroMQ message; follows a larger `websocket-max-message` | 17m, 1024 |
 //! | `handshake-timeout`, `heartbeat` | | of ZeroMQ links | 10, 10 |
 //! | `node-queue-buffer`, `node-queue-high` | | bytes queued for a node: at most, and when its clients pause | 8m, 1m |
 //! | `max-nodes` | | node links | 4096 |
@@ -56,6 +61,7 @@ mod draft;
 mod ini;
 mod keys;
 mod meaning;
+mod origin;
 mod parse;
 mod problem;
 mod show;
@@ -189,8 +195,8 @@ pub struct Host {
     pub node_loss: Option<NodeLoss>,
     /// As [`Config::websocket_deflate`], if set for this host.
     pub websocket_deflate: Option<WebSocketDeflate>,
-    /// Origins whose pages may open WebSockets, as browsers write them; `*` in one stands for any run of characters.
-    /// Empty: all (`websocket-origin`).
+    /// Origins whose pages may open WebSockets, in lower case and without a default port, as browsers write them; `*` in
+    /// one stands for any run of characters ([`matches_pattern`]). Empty: all (`websocket-origin`).
     pub websocket_origins: Vec<String>,
     /// Sub-protocols of WebSockets that the host speaks (`websocket-protocol`). Of those that a client offers it gets
     /// the first that is among them.
@@ -300,12 +306,9 @@ pub const BUILT_IN_APPS: &[&str] = &["welcome"];
 // The words of keys that take one of a few.
 const REDISPATCH: &[(&str, Redispatch)] =
     &[("all", Redispatch::All), ("safe", Redispatch::Safe), ("none", Redispatch::None)];
-#[expect(dead_code, reason = "read by the parser")]
 const SLOW_CLIENT: &[(&str, SlowClient)] =
     &[("disconnect", SlowClient::Disconnect), ("drop-oldest", SlowClient::DropOldest)];
-#[expect(dead_code, reason = "read by the parser")]
 const NODE_LOSS: &[(&str, NodeLoss)] = &[("close", NodeLoss::Close), ("move", NodeLoss::Move)];
-#[expect(dead_code, reason = "read by the parser")]
 const WEBSOCKET_DEFLATE: &[(&str, WebSocketDeflate)] =
     &[("on", WebSocketDeflate::On), ("off", WebSocketDeflate::Off), ("context", WebSocketDeflate::Context)];
 const ON_OFF: &[(&str, bool)] = &[("on", true), ("off", false)];

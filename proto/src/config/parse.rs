@@ -10,8 +10,9 @@ use super::draft::{Draft, HostDraft, Whose};
 use super::ini::{self, Line};
 use super::keys::{self, Field, Global, GlobalKey, HostKey, LimitKey};
 use super::problem::{Mode, Notes, Problem};
-use super::value;
-use super::{BUILT_IN_APPS, Config, LOG_FORMATS, LOG_LEVELS, NodeName, ON_OFF, Page, Password, REDISPATCH, Serves};
+use super::{BUILT_IN_APPS, Config, NodeName, Page, Password, Serves};
+use super::{LOG_FORMATS, LOG_LEVELS, NODE_LOSS, ON_OFF, REDISPATCH, SLOW_CLIENT, WEBSOCKET_DEFLATE};
+use super::{origin, value};
 use crate::address::{BindAddr, Cidr, split_port};
 
 /// The longest name of a node: a ZeroMQ identity has no more bytes.
@@ -21,7 +22,7 @@ const NODE_NAME_MAX: usize = 255;
 const PASSWORD_MAX: usize = 255;
 
 /// The largest size and count that can be set: sums of them still fit into a word.
-const NUMBER_MAX: u64 = if usize::BITS < 64 { (usize::MAX / 4) as u64 } else { 1 << 48 };
+pub(super) const NUMBER_MAX: u64 = if usize::BITS < 64 { (usize::MAX / 4) as u64 } else { 1 << 48 };
 
 /// Stands for a section that could not be read, among keys.
 pub(super) const SECTION: &str = "[]";
@@ -204,6 +205,9 @@ impl Parser<'_> {
             }
             GlobalKey::NodeCapacity => self.draft.node_capacity = capacity(value)?,
             GlobalKey::Redispatch => config.redispatch = value::choice(value, REDISPATCH)?,
+            GlobalKey::SlowClient => config.slow_client = value::choice(value, SLOW_CLIENT)?,
+            GlobalKey::NodeLoss => config.node_loss = value::choice(value, NODE_LOSS)?,
+            GlobalKey::WebSocketDeflate => config.websocket_deflate = value::choice(value, WEBSOCKET_DEFLATE)?,
             GlobalKey::PingFreq => config.ping_freq = value::seconds(value, false)?,
             GlobalKey::StatsFreq => config.stats_freq = value::seconds(value, true)?,
             GlobalKey::DrainTimeout => config.drain_timeout = value::seconds(value, true)?,
@@ -283,6 +287,23 @@ impl Parser<'_> {
             }
             HostKey::MaxBody => host.body_bytes = Some(value::size(value, 0, NUMBER_MAX)?),
             HostKey::Redispatch => host.redispatch = Some(value::choice(value, REDISPATCH)?),
+            HostKey::SlowClient => host.slow_client = Some(value::choice(value, SLOW_CLIENT)?),
+            HostKey::NodeLoss => host.node_loss = Some(value::choice(value, NODE_LOSS)?),
+            HostKey::WebSocketDeflate => host.websocket_deflate = Some(value::choice(value, WEBSOCKET_DEFLATE)?),
+            HostKey::WebSocketOrigin => {
+                let origin = origin::read(value)?;
+                if !host.websocket_origins.contains(&origin) {
+                    host.websocket_origins.push(origin);
+                }
+            }
+            HostKey::WebSocketProtocol => {
+                for protocol in value::words(value) {
+                    let protocol = value::token(protocol)?;
+                    if !host.websocket_protocols.iter().any(|known| known == protocol) {
+                        host.websocket_protocols.push(protocol.to_owned());
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -327,6 +348,7 @@ fn set_limit(key: &LimitKey, config: &mut Config, text: &str) -> Result<(), Stri
         Field::Count(field) => *field = value::count(text, key.min, NUMBER_MAX)? as usize,
         Field::ShortCount(field) => *field = value::count(text, key.min, u32::MAX.into())? as u32,
         Field::Time(field) => *field = value::seconds(text, false)?,
+        Field::TimeOrNever(field) => *field = value::seconds(text, true)?,
     }
     Ok(())
 }

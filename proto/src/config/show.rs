@@ -5,7 +5,7 @@ use core::fmt;
 use super::keys::{Field, LIMITS};
 use super::value::{self, Seconds};
 use super::{Config, Host, Listener, NodeName, Password, Serves};
-use super::{LOG_FORMATS, LOG_LEVELS, ON_OFF, REDISPATCH};
+use super::{LOG_FORMATS, LOG_LEVELS, NODE_LOSS, ON_OFF, REDISPATCH, SLOW_CLIENT, WEBSOCKET_DEFLATE};
 
 impl fmt::Display for Config {
     /// Writes every value, defaults included, passwords too: show [`redacted`](Config::redacted) ones to people.
@@ -20,6 +20,9 @@ impl fmt::Display for Config {
         writeln!(f, "stats-freq = {}", Seconds(self.stats_freq))?;
         writeln!(f, "drain-timeout = {}", Seconds(self.drain_timeout))?;
         writeln!(f, "redispatch = {}", value::chosen(&self.redispatch, REDISPATCH))?;
+        writeln!(f, "slow-client = {}", value::chosen(&self.slow_client, SLOW_CLIENT))?;
+        writeln!(f, "node-loss = {}", value::chosen(&self.node_loss, NODE_LOSS))?;
+        writeln!(f, "websocket-deflate = {}", value::chosen(&self.websocket_deflate, WEBSOCKET_DEFLATE))?;
         writeln!(f, "half-close = {}", value::chosen(&self.half_close, ON_OFF))?;
         for network in &self.trusted_proxies {
             writeln!(f, "trusted-proxy = {network}")?;
@@ -66,7 +69,7 @@ impl Config {
                 Field::LongSize(bytes) => writeln!(f, "{name} = {bytes}")?,
                 Field::Memory(bytes) => writeln!(f, "{name} = {}", value::show_memory(*bytes as u64))?,
                 Field::ShortCount(count) => writeln!(f, "{name} = {count}")?,
-                Field::Time(time) => writeln!(f, "{name} = {}", Seconds(*time))?,
+                Field::Time(time) | Field::TimeOrNever(time) => writeln!(f, "{name} = {}", Seconds(*time))?,
             }
         }
         Ok(())
@@ -87,7 +90,18 @@ impl Host {
         write_some(f, "max-body", self.body_bytes)?;
         write_some(f, "node-timeout", self.node_timeout.map(Seconds))?;
         write_some(f, "node-capacity", self.node_capacity)?;
-        write_some(f, "redispatch", self.redispatch.map(|redispatch| value::chosen(&redispatch, REDISPATCH)))
+        write_some(f, "redispatch", self.redispatch.map(|redispatch| value::chosen(&redispatch, REDISPATCH)))?;
+        write_some(f, "slow-client", self.slow_client.map(|slow| value::chosen(&slow, SLOW_CLIENT)))?;
+        write_some(f, "node-loss", self.node_loss.map(|loss| value::chosen(&loss, NODE_LOSS)))?;
+        let deflate = self.websocket_deflate.map(|deflate| value::chosen(&deflate, WEBSOCKET_DEFLATE));
+        write_some(f, "websocket-deflate", deflate)?;
+        for origin in &self.websocket_origins {
+            writeln!(f, "websocket-origin = {origin}")?;
+        }
+        for protocol in &self.websocket_protocols {
+            writeln!(f, "websocket-protocol = {protocol}")?;
+        }
+        Ok(())
     }
 }
 

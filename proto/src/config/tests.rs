@@ -135,8 +135,12 @@ fn every_key_of_this_version_is_read() {
          trusted-proxy = 10.0.0.0/8\ntrusted-proxy = ::1\n\
          error-page = 503 /etc/busy page.html\naccess-log = off\nlog-format = json\nlog-level = warn\n\
          node-password = web-1 open sesame\n\
+         slow-client = drop-oldest\nnode-loss = move\nwebsocket-deflate = on\n\
          [blastbeat:*]\n\
          node = app:welcome\nnode = web-*\nnode = web-1\nredispatch = none\nmax-body = 0\nnode-timeout = 9\n\
+         slow-client = disconnect\nnode-loss = close\nwebsocket-deflate = context\n\
+         websocket-origin = https://*.Example.org\nwebsocket-origin = null\nwebsocket-origin = https://*.example.org:443\n\
+         websocket-protocol = chat\nwebsocket-protocol = v2.chat  chat\tChat\n\
          [blastbeat:b]\nnode = web-1\nnode-capacity = 0\nsessions = 0\ntimeout = 0\n",
     );
     assert_eq!(config.listeners[0].serves, Serves::Http { proxy: true });
@@ -165,7 +169,40 @@ fn every_key_of_this_version_is_read() {
     assert_eq!(star.node_timeout, Some(Duration::from_secs(9)));
     assert_eq!(star.node_capacity, Some(7), "the global capacity is the hosts' default");
     assert_eq!((b.node_capacity, b.sessions, b.session_timeout), (None, None, None), "0 is as if not written");
+    let global = (config.slow_client, config.node_loss, config.websocket_deflate);
+    assert_eq!(global, (SlowClient::DropOldest, NodeLoss::Move, WebSocketDeflate::On));
+    let own = (star.slow_client, star.node_loss, star.websocket_deflate);
+    assert_eq!(own, (Some(SlowClient::Disconnect), Some(NodeLoss::Close), Some(WebSocketDeflate::Context)));
+    assert_eq!((b.slow_client, b.node_loss, b.websocket_deflate), (None, None, None));
+    assert_eq!(star.websocket_origins, ["https://*.example.org", "null"], "each once");
+    assert_eq!(star.websocket_protocols, ["chat", "v2.chat", "Chat"], "in their order, each once");
+    assert!(b.websocket_origins.is_empty() && b.websocket_protocols.is_empty());
     assert_round_trip(&config);
+}
+
+#[test]
+fn a_ping_can_be_turned_off_and_other_times_cannot() {
+    assert_eq!(parsed(&around("websocket-ping = 0", "")).limits.websocket_ping, Duration::ZERO);
+    assert_eq!(parsed(&around("websocket-ping = 2.5", "")).limits.websocket_ping, Duration::from_millis(2500));
+    assert_round_trip(&parsed(&around("websocket-ping = 0", "")));
+    assert_problem(
+        &around("websocket-close-timeout = 0", ""),
+        "test.ini:2: websocket-close-timeout: 0 seconds are no time at all; write more than 0",
+    );
+}
+
+#[test]
+fn a_node_can_answer_with_as_much_as_a_client_may_say() {
+    let message_bytes = |global: &str| {
+        let config = parsed(&around(global, ""));
+        assert_round_trip(&config);
+        config.limits.message_bytes
+    };
+    assert_eq!(message_bytes("websocket-max-message = 32m"), 33 << 20);
+    assert_eq!(message_bytes("websocket-max-message = 1k"), 17 << 20, "bodies may be longer");
+    assert_eq!(message_bytes("websocket-max-message = 32m\nmax-message = 2m"), 2 << 20);
+    assert_eq!(message_bytes("websocket-max-message = 281474976710656"), 1 << 48);
+    assert_eq!(message_bytes(""), 17 << 20);
 }
 
 #[test]
@@ -212,6 +249,11 @@ fn bad_values_say_what_would_be_right() {
         ("ping-freq = -1", "\"-1\" is not a time; write seconds, such as 30 or 0.5"),
         ("redispatch = maybe", "\"maybe\" is not a choice here; write all or safe or none"),
         ("half-close = yes", "\"yes\" is not a choice here; write on or off"),
+        ("slow-client = drop", "\"drop\" is not a choice here; write disconnect or drop-oldest"),
+        ("node-loss = 1012", "\"1012\" is not a choice here; write close or move"),
+        ("websocket-deflate = yes", "\"yes\" is not a choice here; write on or off or context"),
+        ("websocket-max-message = 0", "0 is too small; write at least 1 bytes"),
+        ("websocket-origin = null", "belongs to a virtual host; move it to a section [blastbeat:HOST]"),
         ("trusted-proxy = home", "\"home\" is not a network; write an address and a length, such as 10.0.0.0/8"),
         ("error-page = 503", "the file is missing; write the status and the path, such as 503 /etc/busy.html"),
         ("error-page = 200 /x", "200 is too small; write at least 400"),
@@ -236,6 +278,16 @@ fn bad_values_say_what_would_be_right() {
             "alias = bücher.example",
             "\"bücher.example\" is not ASCII; write the name as browsers send it, beginning with xn--",
         ),
+        (
+            "websocket-origin = example.org",
+            "\"example.org\" is not an origin; write SCHEME://HOST, with a port if it is not the usual one, such as \
+             https://example.org or https://*.example.org, or null",
+        ),
+        (
+            "websocket-protocol = chat, echo",
+            "\"chat,\" is not a name here; write letters, digits and such, with spaces between two names",
+        ),
+        ("websocket-ping = 1", "holds for the whole server; move it to [blastbeat]"),
         ("node = app:", "the name of the app is missing; write it behind the colon, such as app:welcome"),
         ("node = app:welcom", "no app is called \"welcom\"; there is welcome"),
     ] {
@@ -432,6 +484,16 @@ fn a_node_that_is_locked_out_is_warned_of() {
 }
 
 #[test]
+fn origins_that_mean_strangers_too_are_warned_of() {
+    let text = around("", "websocket-origin = https://example.*\nwebsocket-origin = https://*.example.org");
+    assert_eq!(
+        parsed(&text).warnings(),
+        ["websocket-origin = https://example.* also means sites of strangers, since anybody can have a name of that \
+          form; put the * before a dot and a name of your own, such as https://*.example.org"]
+    );
+}
+
+#[test]
 fn a_redacted_configuration_keeps_no_password() {
     let text =
         around("node-password = n open sesame", "") + "[blastbeat:b]\nnode = x\nzmq = ipc:///b\nnode-password = x s3\n";
@@ -537,6 +599,17 @@ fn whatever_is_read_is_written_and_read_back_the_same() {
         "node-timeout = 2",
         "node-capacity = 4",
         "redispatch = all",
+        "slow-client = drop-oldest",
+        "node-loss = move",
+        "websocket-deflate = context",
+        "websocket-origin = https://*.Example.org:443",
+        "websocket-origin = http://[::1]:80",
+        "websocket-origin = Null",
+        "websocket-protocol = b a",
+        "websocket-protocol = c b",
+        "websocket-ping = 0",
+        "websocket-max-message = 20m",
+        "max-message = 1m",
         "memory = 3",
         "connections = 9",
         "writequeue-buffer = 77",

@@ -128,6 +128,15 @@ pub(super) fn chosen<T: PartialEq>(value: &T, choices: &[(&'static str, T)]) -> 
     choices.iter().find(|(_, each)| each == value).map_or("", |(name, _)| name)
 }
 
+/// Reads a token, as names in HTTP are written (RFC 9110, 5.6.2).
+pub(super) fn token(text: &str) -> Result<&str, String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.bytes().all(is_token) {
+        return Ok(text);
+    }
+    Err(format!("{text:?} is not a name here; write letters, digits and such, with spaces between two names"))
+}
+
 /// Splits a value at its first run of spaces; the rest may have spaces of its own.
 pub(super) fn first_word(text: &str) -> (&str, &str) {
     let (word, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
