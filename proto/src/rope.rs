@@ -23,22 +23,34 @@ const TAIL_MIN: usize = 256;
 #[derive(Default)]
 pub struct Rope {
     /// Closed pieces, oldest first; none is empty.
-    pieces: VecDeque<Bytes>,
+    pieces: VecDeque<Piece>,
     /// Copied bytes behind the last piece; those before `tail_start` are gone (only while there are no pieces).
     tail: Vec<u8>,
     tail_start: usize,
     len: usize,
+    shared: usize,
+}
+
+struct Piece {
+    bytes: Bytes,
+    /// It waits in other ropes too.
+    is_shared: bool,
 }
 
 impl Rope {
     /// An empty rope, without memory of its own.
     pub const fn new() -> Self {
-        Self { pieces: VecDeque::new(), tail: Vec::new(), tail_start: 0, len: 0 }
+        Self { pieces: VecDeque::new(), tail: Vec::new(), tail_start: 0, len: 0, shared: 0 }
     }
 
     /// Bytes waiting.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes waiting that were pushed as shared: they are not this rope's alone.
+    pub fn shared(&self) -> usize {
+        self.shared
     }
 
     /// Whether nothing waits.
@@ -59,7 +71,19 @@ impl Rope {
         }
         self.close_tail();
         self.len += bytes.len();
-        self.pieces.push_back(bytes);
+        self.pieces.push_back(Piece { bytes, is_shared: false });
+    }
+
+    /// As [`push`](Self::push), for bytes that are pushed to many ropes: where they are not copied,
+    /// [`shared`](Self::shared) counts them.
+    pub fn push_shared(&mut self, bytes: Bytes) {
+        if bytes.len() < SHARE_MIN {
+            return self.push_copy(&bytes);
+        }
+        self.close_tail();
+        self.len += bytes.len();
+        self.shared += bytes.len();
+        self.pieces.push_back(Piece { bytes, is_shared: true });
     }
 
     /// Appends what `write` appends to the vector it is given. It must only append.
@@ -80,7 +104,7 @@ impl Rope {
         }
         other.close_tail();
         for piece in mem::take(&mut other.pieces) {
-            self.push(piece);
+            if piece.is_shared { self.push_shared(piece.bytes) } else { self.push(piece.bytes) }
         }
         *other = Rope::new();
     }
@@ -98,7 +122,7 @@ impl Rope {
     /// The pieces in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let tail = &self.tail[self.tail_start..];
-        self.pieces.iter().map(|piece| &piece[..]).chain((!tail.is_empty()).then_some(tail))
+        self.pieces.iter().map(|piece| &piece.bytes[..]).chain((!tail.is_empty()).then_some(tail))
     }
 
     /// Drops the first `n` bytes: they have been written.
@@ -113,11 +137,15 @@ impl Rope {
             return;
         }
         while let Some(piece) = self.pieces.front_mut() {
-            if n < piece.len() {
-                *piece = piece.slice(n..);
+            let gone = n.min(piece.bytes.len());
+            if piece.is_shared {
+                self.shared -= gone;
+            }
+            if gone < piece.bytes.len() {
+                piece.bytes = piece.bytes.slice(gone..);
                 return;
             }
-            n -= piece.len();
+            n -= gone;
             self.pieces.pop_front();
         }
         self.tail_start += n;
@@ -158,7 +186,7 @@ impl Rope {
             tail = tail.slice(self.tail_start..);
             self.tail_start = 0;
         }
-        self.pieces.push_back(tail);
+        self.pieces.push_back(Piece { bytes: tail, is_shared: false });
     }
 }
 
@@ -205,6 +233,23 @@ mod tests {
             assert_eq!(drained, expected, "step {step}");
             assert_eq!(rope.tail.capacity() + rope.pieces.capacity(), 0);
         }
+    }
+
+    #[test]
+    fn what_is_shared_is_counted_until_it_has_left() {
+        let mut rope = Rope::new();
+        rope.push_copy(b"own");
+        rope.push_shared(Bytes::from(vec![b's'; 2000]));
+        rope.push_shared(Bytes::from_static(b"small, so copied"));
+        assert_eq!(rope.shared(), 2000);
+        rope.advance(503);
+        assert_eq!(rope.shared(), 1500);
+        let mut other = Rope::new();
+        other.push_copy(b"first");
+        other.append(&mut rope);
+        assert_eq!((other.shared(), rope.shared()), (1500, 0));
+        other.advance(other.len());
+        assert_eq!(other.shared(), 0);
     }
 
     #[test]

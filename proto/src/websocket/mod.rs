@@ -257,6 +257,12 @@ impl Connection {
         self.outbound.len() + self.backlog.as_ref().map_or(0, |backlog| backlog.len())
     }
 
+    /// Those of the [`queued`](Self::queued) bytes that are shared with other connections: large messages that were
+    /// [prepared](Prepared) for many.
+    pub fn shared(&self) -> usize {
+        self.outbound.shared() + self.backlog.as_ref().map_or(0, |backlog| backlog.shared())
+    }
+
     /// Bytes of memory that an incomplete message holds, and the states of compression where there are any.
     pub fn held(&self) -> usize {
         self.incoming.held()

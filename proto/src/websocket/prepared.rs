@@ -1,12 +1,33 @@
 //! A message for many: encoded once, shared by all.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
 use super::frame::{HEADER_MAX, Opcode};
 use super::send::write_frame;
 use super::{Kind, Message};
+use crate::rope::SHARE_MIN;
+
+/// Bytes that a ledger counts until the last of them is dropped.
+struct Counted {
+    bytes: Bytes,
+    ledger: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.ledger.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
 
 /// A message encoded once for any number of server connections.
 #[derive(Clone, Debug)]
@@ -32,6 +53,22 @@ impl Prepared {
         write_frame(&mut frame, opcode, false, &message.payload, None);
         let header = frame.len() - message.payload.len();
         Self { kind: message.kind, frame: frame.into(), header }
+    }
+
+    /// As [`new`](Self::new); for as long as any of the bytes wait anywhere, `ledger` counts them. Small messages are
+    /// copied wherever they wait and not counted.
+    pub fn with_ledger(message: &Message, ledger: &Arc<AtomicUsize>) -> Self {
+        let mut prepared = Self::new(message);
+        if prepared.frame.len() >= SHARE_MIN {
+            ledger.fetch_add(prepared.frame.len(), Ordering::Relaxed);
+            prepared.frame = Bytes::from_owner(Counted { bytes: prepared.frame, ledger: Arc::clone(ledger) });
+        }
+        prepared
+    }
+
+    /// Bytes of the payload.
+    pub fn payload_len(&self) -> usize {
+        self.frame.len() - self.header
     }
 
     /// The message.

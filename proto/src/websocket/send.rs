@@ -28,6 +28,8 @@ pub(super) struct Backlog {
     messages: VecDeque<Waiting>,
     /// Bytes of them.
     bytes: usize,
+    /// Those that are shared with other connections.
+    shared: usize,
     /// The answer to the last ping that could not be answered at once (RFC 6455, 5.5.3).
     pong: Option<Bytes>,
     close: Option<Close>,
@@ -46,6 +48,13 @@ impl Waiting {
             Self::Frame(frame) => frame.len(),
         }
     }
+
+    fn shared(&self) -> usize {
+        match self {
+            Self::Frame(frame) if frame.len() >= SHARE_MIN => frame.len(),
+            Self::Frame(_) | Self::Message(_) => 0,
+        }
+    }
 }
 
 impl Backlog {
@@ -56,14 +65,21 @@ impl Backlog {
         self.bytes + pong + close
     }
 
+    /// Bytes that wait here and in other connections.
+    pub(super) fn shared(&self) -> usize {
+        self.shared
+    }
+
     fn push(&mut self, waiting: Waiting) {
         self.bytes += waiting.len();
+        self.shared += waiting.shared();
         self.messages.push_back(waiting);
     }
 
     fn pop(&mut self) -> Option<Waiting> {
         let waiting = self.messages.pop_front()?;
         self.bytes -= waiting.len();
+        self.shared -= waiting.shared();
         Some(waiting)
     }
 }
@@ -262,7 +278,7 @@ impl Connection {
                 };
                 self.commit_data(opcode, payload);
             }
-            Waiting::Frame(frame) => self.outbound.push(frame),
+            Waiting::Frame(frame) => self.outbound.push_shared(frame),
         }
     }
 
