@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::{Connection, Progress, Reading, SendError, Writing};
 use crate::error::{Cause, Violation};
 use crate::http::{BodySize, Event, Framing, Request, Response, Version, has_token, tokens};
-use crate::rope::SHARE_MIN;
+use crate::rope::{Rope, SHARE_MIN};
 use crate::time::Instant;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -72,6 +72,23 @@ impl Connection {
         self.exchange.waits_for_continue = false;
         self.outbound.push_copy(CONTINUE);
         self.arm_body(now);
+    }
+
+    /// Answers the current request, which must be complete, with `response`, a 101, and gives the connection up. What is
+    /// queued, the response last, is the caller's; so are the bytes that this machine has not taken: another machine
+    /// goes on with them (RFC 9110, 15.2.2).
+    ///
+    /// # Errors
+    /// [`SendError::OutOfOrder`] if no complete request waits for its answer.
+    pub fn upgrade(&mut self, response: &Response) -> Result<Rope, SendError> {
+        if self.closing.is_some() || self.writing != Writing::Waiting || !self.request_complete() {
+            return Err(SendError::OutOfOrder);
+        }
+        self.outbound.push_copy(response.text());
+        self.writing = Writing::Complete;
+        self.drop_events();
+        self.close(Cause::Complete);
+        Ok(core::mem::take(&mut self.outbound))
     }
 
     /// Queues an error page as the answer to the current request.
