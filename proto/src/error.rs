@@ -103,7 +103,7 @@ causes! {
     /// A close frame has half a code, a code that must not be sent, or a reason that is not UTF-8.
     CloseMalformed "close-malformed",
     /// Text is not valid UTF-8.
-    Utf8Invalid "utf8-invalid",
+    Utf8Invalid "text-malformed",
     /// Compressed data cannot be decompressed.
     DeflateMalformed "deflate-malformed",
     /// The client closed its WebSocket.

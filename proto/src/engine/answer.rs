@@ -5,12 +5,15 @@ use bytes::Bytes;
 use super::Engine;
 use super::app::{AppInput, Replies, Reply};
 use super::contract::Shut;
-use super::session::{Answer, Found};
+use super::route::Parcel;
+use super::session::{Answer, Found, Session};
+use super::websocket::{close_of, message_of};
 use crate::error::Cause;
 use crate::http::{Event, Framing, Response};
 use crate::http1::{ChunkDecoder, Piece, Progress, SendError};
 use crate::message::{Kind, Sid};
 use crate::time::Instant;
+use crate::websocket::{self, Close};
 use crate::{uwsgi, zmtp};
 
 impl Engine {
@@ -22,10 +25,12 @@ impl Engine {
             return self.drop_message(node, Cause::PartsWrong, message.frame_count().to_string().as_bytes());
         };
         let kind = match Kind::from_frame(name) {
-            Some(
-                kind @ (Kind::Pong | Kind::Headers | Kind::Uwsgi | Kind::Body | Kind::Chunk | Kind::End | Kind::Retry),
-            ) => kind,
-            Some(_) | None => return self.on_unknown(node, sid, name),
+            Some(Kind::Ping | Kind::Spawn | Kind::Error | Kind::Credit) => return self.on_unknown(node, sid, name),
+            Some(kind) => kind,
+            None => {
+                let [sid, name] = [0, 1].map(|frame| message.frame_bytes(frame).unwrap_or_default());
+                return self.on_routed(node, &sid, &name, message.into_last(), now);
+            }
         };
         if kind == Kind::Pong {
             return self.on_pong(node, message.frames().nth(2).unwrap_or_default(), now);
@@ -60,27 +65,24 @@ impl Engine {
     }
 
     fn on_unknown(&mut self, node: usize, sid: &[u8], name: &[u8]) {
-        let known = name.rsplit(|byte| *byte == b':').next().and_then(Kind::from_frame);
-        let cause = match known {
-            Some(_) if name.contains(&b':') => Cause::RouteUnsupported,
-            Some(_) | None => Cause::TypeUnknown,
-        };
-        self.complain(node, sid, name, cause);
-        self.drop_message(node, cause, name);
+        self.complain(node, sid, name, Cause::TypeUnknown);
+        self.drop_message(node, Cause::TypeUnknown, name);
     }
 
     /// Books a message of a node with flow control; false if it had no credit for it.
     fn spend(&mut self, slot: usize, kind: Kind, len: usize) -> bool {
         let Some(session) = self.sessions.at_mut(slot) else { return true };
-        let counts = matches!(kind, Kind::Headers | Kind::Uwsgi | Kind::Body | Kind::Chunk);
+        let whole =
+            matches!(kind, Kind::Headers | Kind::Uwsgi | Kind::WebSocket | Kind::WebSocketText | Kind::WebSocketBinary);
+        let counts = whole || matches!(kind, Kind::Body | Kind::Chunk);
         // What has no bytes costs nothing: after a head that was larger than the credit left, an end mark still may come.
         if !session.capabilities.credit || !counts || len == 0 {
             return true;
         }
-        // A head goes out whole as long as any credit is left.
-        let head = session.credit.used < session.credit.granted && matches!(kind, Kind::Headers | Kind::Uwsgi);
+        // A head or a message goes out whole as long as any credit is left.
+        let last = session.credit.used < session.credit.granted && whole;
         session.credit.used += len as u64;
-        head || session.credit.used <= session.credit.granted
+        last || session.credit.used <= session.credit.granted
     }
 
     /// Obeys a message for a session.
@@ -95,8 +97,60 @@ impl Engine {
             Kind::Chunk => self.on_chunk(slot, body, now),
             Kind::End => self.on_end(slot, now),
             Kind::Retry => self.on_retry(slot, now),
-            _ => debug_assert!(false, "{kind} is no message for a session"),
+            Kind::WebSocket | Kind::WebSocketText | Kind::WebSocketBinary => {
+                let sent = message_of(kind, body).and_then(|message| self.on_message(slot, message, now));
+                self.or_complain(slot, kind, sent);
+            }
+            Kind::WebSocketClose => {
+                let closed = close_of(&body).and_then(|close| match self.is_open(slot) {
+                    true => self.close_websocket(slot, close, now),
+                    false => Err(Cause::MessageUnfit),
+                });
+                self.or_complain(slot, kind, closed);
+            }
+            Kind::Join => self.obey_bond(slot, kind, |engine| engine.on_join(slot, &body)),
+            Kind::Leave => self.obey_bond(slot, kind, |engine| engine.on_leave(slot, &body)),
+            Kind::Echo => self.obey_bond(slot, kind, |engine| engine.on_echo(slot, &body, true)),
+            Kind::NoEcho => self.obey_bond(slot, kind, |engine| engine.on_echo(slot, &body, false)),
+            Kind::Pipe => self.obey_bond(slot, kind, |engine| engine.on_pipe(slot, &body)),
+            Kind::Unpipe => self.obey_bond(slot, kind, |engine| engine.on_unpipe(slot, &body)),
+            Kind::Msg => self.or_complain(slot, kind, Err(Cause::RouteMalformed)),
+            Kind::Ping | Kind::Pong | Kind::Spawn | Kind::Error | Kind::Credit => {
+                debug_assert!(false, "{kind} is no message for a session");
+            }
         }
+    }
+
+    fn obey_bond(&mut self, slot: usize, kind: Kind, obey: impl FnOnce(&mut Self) -> Result<(), Cause>) {
+        let outcome = obey(self);
+        self.or_complain(slot, kind, outcome);
+    }
+
+    /// A message that cannot be obeyed is dropped; the session lives on.
+    fn or_complain(&mut self, slot: usize, kind: Kind, outcome: Result<(), Cause>) {
+        let Err(cause) = outcome else { return };
+        let Some(session) = self.sessions.at(slot) else { return };
+        let (sid, node) = (session.sid, session.node());
+        match node {
+            Some(node) => {
+                self.complain(node, &sid.0, kind.name().as_bytes(), cause);
+                self.drop_message(node, cause, kind.name().as_bytes());
+            }
+            None => self.stats.count(cause),
+        }
+    }
+
+    fn is_open(&self, slot: usize) -> bool {
+        self.sessions.at(slot).is_some_and(Session::is_open)
+    }
+
+    /// A WebSocket message for the session's own client.
+    fn on_message(&mut self, slot: usize, message: websocket::Message, now: Instant) -> Result<(), Cause> {
+        if !self.is_open(slot) {
+            return Err(Cause::MessageUnfit);
+        }
+        self.send_message(slot, message, now);
+        Ok(())
     }
 
     /// Raw heads: any number of 1xx, then one that is final; what follows it is body.
@@ -120,6 +174,17 @@ impl Engine {
 
     fn on_response(&mut self, slot: usize, response: Response, now: Instant) {
         let Some(session) = self.sessions.at_mut(slot) else { return };
+        if session.is_open() {
+            // The next node of a WebSocket whose node was lost may take it, and has nothing to shape; any other answer
+            // refuses it.
+            return match session.redispatched && response.status == 101 {
+                true => {}
+                false => self.fail(slot, Cause::ResponseOutOfOrder, now),
+            };
+        }
+        if response.status == 101 && session.is_websocket && !session.is_answered() {
+            return self.open_websocket(slot, Some(&response), now);
+        }
         if session.is_answered() || response.status == 101 {
             return self.fail(slot, Cause::ResponseOutOfOrder, now);
         }
@@ -156,6 +221,7 @@ impl Engine {
                 self.on_framed(slot, body, now);
             }
             Answer::Framed(_) => self.on_framed(slot, body, now),
+            Answer::WebSocket => self.or_complain(slot, Kind::Body, Err(Cause::MessageUnfit)),
         }
     }
 
@@ -188,17 +254,13 @@ impl Engine {
         }
     }
 
-    fn on_chunk(&mut self, slot: usize, body: Bytes, now: Instant) {
+    pub(super) fn on_chunk(&mut self, slot: usize, body: Bytes, now: Instant) {
         let Some(session) = self.sessions.at_mut(slot) else { return };
         match session.answer {
+            Answer::WebSocket => return self.or_complain(slot, Kind::Chunk, Err(Cause::MessageUnfit)),
             Answer::None => return self.fail(slot, Cause::ResponseOutOfOrder, now),
             Answer::Begun { framing: Framing::Length(_) } | Answer::Framed(_) => {
-                let (sid, node) = (session.sid, session.node());
-                if let Some(node) = node {
-                    self.complain(node, &sid.0, b"chunk", Cause::ResponseOutOfOrder);
-                    self.drop_message(node, Cause::ResponseOutOfOrder, b"chunk");
-                }
-                return;
+                return self.or_complain(slot, Kind::Chunk, Err(Cause::ResponseOutOfOrder));
             }
             Answer::Begun { framing: Framing::Unframed | Framing::Chunked } => {}
             Answer::Chunked => session.answer = Answer::Begun { framing: Framing::Chunked },
@@ -207,9 +269,14 @@ impl Engine {
         self.deliver(slot, event, now);
     }
 
-    fn on_end(&mut self, slot: usize, now: Instant) {
+    pub(super) fn on_end(&mut self, slot: usize, now: Instant) {
         let Some(session) = self.sessions.at(slot) else { return };
         match session.answer {
+            Answer::WebSocket => {
+                let close = Close { code: Some(Cause::Complete.close_code()), reason: Bytes::new() };
+                let closed = self.close_websocket(slot, close, now);
+                debug_assert!(closed.is_ok(), "1000 may be sent");
+            }
             // Without framing `end` is the end; under a length the machine knows whether bytes are missing.
             Answer::Begun { framing: Framing::Unframed | Framing::Length(_) } => self.deliver(slot, Event::End, now),
             Answer::Begun { framing: Framing::Chunked } | Answer::None | Answer::Chunked | Answer::Framed(_) => {
@@ -223,14 +290,11 @@ impl Engine {
         if !session.is_answered() {
             return self.retry(slot, now);
         }
-        if let (sid, Some(node)) = (session.sid, session.node()) {
-            self.complain(node, &sid.0, b"retry", Cause::ResponseOutOfOrder);
-            self.drop_message(node, Cause::ResponseOutOfOrder, b"retry");
-        }
+        self.or_complain(slot, Kind::Retry, Err(Cause::ResponseOutOfOrder));
     }
 
     /// Hands a piece of the response to the client's connection.
-    fn deliver(&mut self, slot: usize, event: Event, now: Instant) {
+    pub(super) fn deliver(&mut self, slot: usize, event: Event, now: Instant) {
         let Some(session) = self.sessions.at_mut(slot) else { return };
         if let Event::Body(bytes) = &event {
             session.bytes_out += bytes.len() as u64;
@@ -240,8 +304,8 @@ impl Engine {
         let Some(http) = self.links.at_mut(link).and_then(|link| link.http()) else { return };
         let sent = http.conn.send(event, now);
         // Whoever reads stays below high water, and is served on.
-        let is_full = self.memory >= self.config.limits.memory_bytes;
         let queued = http.conn.queued();
+        let is_full = self.is_full_of_bytes();
         self.touch(link);
         match sent {
             Ok(_) if is_full && queued > self.config.limits.write_queue_high => {
@@ -295,14 +359,35 @@ impl Engine {
             Reply::Body(bytes) => self.on_chunkless_body(slot, bytes, now),
             Reply::End => self.on_app_end(slot, now),
             Reply::Retry => self.on_retry(slot, now),
-            Reply::Open
-            | Reply::WebSocket(_)
-            | Reply::Close(_)
-            | Reply::Join(_)
-            | Reply::Leave(_)
-            | Reply::Echo { .. }
-            | Reply::ToGroup(..)
-            | Reply::ToSession(..) => self.stats.count(Cause::TypeUnknown),
+            Reply::Open => match self.sessions.at(slot) {
+                Some(session) if session.is_open() && session.redispatched => {}
+                Some(session) if session.is_websocket && !session.is_answered() => self.open_websocket(slot, None, now),
+                Some(_) | None => self.fail(slot, Cause::ResponseOutOfOrder, now),
+            },
+            Reply::WebSocket(message) => {
+                let sent = self.on_message(slot, message, now);
+                self.or_complain(slot, Kind::WebSocket, sent);
+            }
+            Reply::Close(close) => {
+                let closed = self.close_websocket(slot, close, now);
+                self.or_complain(slot, Kind::WebSocketClose, closed);
+            }
+            Reply::Join(name) => self.obey_bond(slot, Kind::Join, |engine| engine.on_join(slot, &name)),
+            Reply::Leave(name) => self.obey_bond(slot, Kind::Leave, |engine| engine.on_leave(slot, &name)),
+            Reply::Echo { group, on } => {
+                self.obey_bond(slot, Kind::Echo, |engine| engine.on_echo(slot, &group, on));
+            }
+            Reply::ToGroup(name, what) => {
+                let Some(host) = self.sessions.at(slot).map(|session| session.host) else { return };
+                let parcel = Parcel::from_app(what, &self.shared);
+                self.fan_out(host, &name, Some(slot), parcel, None, now);
+            }
+            Reply::ToSession(target, what) => {
+                let Some(host) = self.sessions.at(slot).map(|session| session.host) else { return };
+                let mut parcel = Parcel::from_app(what, &self.shared);
+                let sent = self.deliver_to(target, host..host + 1, &mut parcel, now);
+                self.or_complain(slot, Kind::Msg, sent);
+            }
             Reply::Room => {
                 if let Some(session) = self.sessions.at_mut(slot) {
                     session.crowded = true;
@@ -318,11 +403,16 @@ impl Engine {
         match session.answer {
             Answer::None => self.fail(slot, Cause::ResponseOutOfOrder, now),
             Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_) => self.deliver(slot, Event::Body(bytes), now),
+            Answer::WebSocket => self.or_complain(slot, Kind::Body, Err(Cause::MessageUnfit)),
         }
     }
 
     fn on_app_end(&mut self, slot: usize, now: Instant) {
         let Some(session) = self.sessions.at(slot) else { return };
-        if session.is_answered() { self.deliver(slot, Event::End, now) } else { self.fail(slot, Cause::NodeEnded, now) }
+        match session.answer {
+            Answer::None => self.fail(slot, Cause::NodeEnded, now),
+            Answer::WebSocket => self.on_end(slot, now),
+            Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_) => self.deliver(slot, Event::End, now),
+        }
     }
 }

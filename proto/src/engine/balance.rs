@@ -1,10 +1,10 @@
 //! Who answers a session: the choice of a node, the queue for nodes that are full, and second chances.
 
 use super::Engine;
-use super::link::Link;
+use super::link::{Link, Protocol};
 use super::report::Access;
 use super::session::{Server, Session};
-use crate::config::Redispatch;
+use crate::config::{NodeLoss, Redispatch};
 use crate::error::Cause;
 use crate::message::Kind;
 use crate::time::Instant;
@@ -37,7 +37,8 @@ impl Engine {
                 continue;
             }
             let capacity = node.capabilities.capacity.into_iter().chain(host.node_capacity).min();
-            if capacity.is_some_and(|capacity| node.load >= capacity as usize) {
+            // A WebSocket that is open is no request that waits for its answer.
+            if capacity.is_some_and(|capacity| node.load - node.open >= capacity as usize) {
                 full = true;
                 continue;
             }
@@ -69,6 +70,10 @@ impl Engine {
                 self.fail(slot, Cause::QueueFull, now);
             }
             Choice::Wait => {
+                if session.is_open() {
+                    let link = session.link;
+                    self.pause(link, now);
+                }
                 self.hosts.list[host].waiting.push_back(slot);
                 let deadline = now + self.config.limits.queue_timeout;
                 if let Some(session) = self.sessions.at_mut(slot) {
@@ -124,6 +129,7 @@ impl Engine {
         let Some(session) = self.sessions.at_mut(slot) else { return };
         session.capabilities = capabilities;
         session.credit = Default::default();
+        self.nodes.list[node].open += usize::from(session.is_open());
         let host = &self.hosts.list[session.host];
         let context = uwsgi::Context {
             section: &host.name,
@@ -147,6 +153,7 @@ impl Engine {
             // The node was not told of it: it is none of its sessions.
             self.nodes.list[node].load -= 1;
             if let Some(session) = self.sessions.at_mut(slot) {
+                self.nodes.list[node].open -= usize::from(session.is_open());
                 session.server = None;
             }
             return self.fail(slot, cause, now);
@@ -162,6 +169,10 @@ impl Engine {
             self.upload_complete(slot, now);
         }
         self.welcome_upload(slot, now);
+        let session = self.sessions.at(slot);
+        if session.is_some_and(|session| session.is_websocket && !session.is_answered() && !capabilities.handshake) {
+            self.open_websocket(slot, None, now);
+        }
     }
 
     fn hand_to_app(&mut self, slot: usize, app: usize, now: Instant) {
@@ -220,15 +231,18 @@ impl Engine {
     pub(super) fn orphan(&mut self, slot: usize, now: Instant) {
         let Some(session) = self.sessions.at_mut(slot) else { return };
         let Some(server) = session.server.take() else { return };
+        let is_open = session.is_open();
         let may = match self.hosts.list[session.host].redispatch {
+            _ if is_open => self.hosts.list[session.host].node_loss == NodeLoss::Move,
             Redispatch::All => true,
             Redispatch::Safe => session.request.is_idempotent(),
             Redispatch::None => false,
         };
-        let again = may && !session.is_answered() && !session.kept.lost && session.hops < self.config.limits.hops;
+        let is_untouched = !session.is_answered() && !session.kept.lost && session.hops < self.config.limits.hops;
+        let again = may && (is_open || is_untouched);
         if again {
             session.redispatched = true;
-            session.hops += 1;
+            session.hops += u32::from(!is_open);
             self.stats.redispatched += 1;
         }
         self.unload(slot, server, now);
@@ -239,7 +253,9 @@ impl Engine {
     pub(super) fn unload(&mut self, slot: usize, server: Server, now: Instant) {
         match server {
             Server::Node(node) => {
+                let is_open = self.sessions.at(slot).is_some_and(Session::is_open);
                 self.nodes.list[node].load -= 1;
+                self.nodes.list[node].open -= usize::from(is_open);
                 self.pump_hosts_of(node);
             }
             Server::App(app) => self.apps[app].load -= 1,
@@ -256,10 +272,14 @@ impl Engine {
         if !session.is_answered() {
             session.status = cause.status();
         }
-        if let Some(http) = self.links.at_mut(link).and_then(|link| link.http()) {
-            let before = http.conn.queued();
-            http.conn.fail(cause, now);
-            session.bytes_out += (http.conn.queued() - before) as u64;
+        match self.links.at_mut(link).map(|link| &mut link.protocol) {
+            Some(Protocol::Http(http)) => {
+                let before = http.conn.queued();
+                http.conn.fail(cause, now);
+                session.bytes_out += (http.conn.queued() - before) as u64;
+            }
+            Some(Protocol::WebSocket(websocket)) => websocket.conn.fail(cause, now),
+            Some(Protocol::Proxy(_) | Protocol::Node(_)) | None => {}
         }
         self.finish(slot, cause, now);
     }
@@ -275,6 +295,9 @@ impl Engine {
         self.resume(session.link, now);
         if cause != Cause::Complete {
             self.stats.count(cause);
+        }
+        if let Some(bonds) = &session.bonds {
+            self.leave_all(&bonds.memberships);
         }
         self.memory -= session.kept.len;
         let host = &mut self.hosts.list[session.host];
@@ -292,9 +315,13 @@ impl Engine {
             }
             Some(Server::Node(_)) | None => {}
         }
-        if let Some(http) = self.links.at_mut(session.link).and_then(|link| link.http()) {
-            http.session = None;
-            http.node = session.node();
+        match self.links.at_mut(session.link).map(|link| &mut link.protocol) {
+            Some(Protocol::Http(http)) => {
+                http.session = None;
+                http.node = session.node();
+            }
+            Some(Protocol::WebSocket(websocket)) => websocket.session = None,
+            Some(Protocol::Proxy(_) | Protocol::Node(_)) | None => {}
         }
         self.touch(session.link);
         if self.config.access_log {

@@ -8,12 +8,14 @@ use bytes::Bytes;
 use super::Engine;
 use super::app::AppInput;
 use super::report::{Access, Report};
+use super::route::Parcel;
 use super::session::{Answer, Kept, Server, Session};
 use crate::address::PeerAddr;
 use crate::error::Cause;
 use crate::http::{BodySize, Event, Request};
 use crate::message::Kind;
 use crate::time::{Duration, Instant, earliest};
+use crate::websocket::handshake;
 
 impl Engine {
     /// An event of a client's connection.
@@ -34,6 +36,13 @@ impl Engine {
             let cause = if request.host().is_empty() { Cause::HostMissing } else { Cause::HostUnknown };
             return self.refuse_request(slot, &request, cause, now);
         };
+        let is_websocket = handshake::is_requested(&request);
+        if is_websocket && let Err(cause) = self.check_handshake(host, &request) {
+            return self.refuse_request(slot, &request, cause, now);
+        }
+        if is_websocket && self.is_draining() {
+            return self.refuse_request(slot, &request, Cause::Stopping, now);
+        }
         if let Err(cause) = self.has_room(host) {
             return self.refuse_request(slot, &request, cause, now);
         }
@@ -61,6 +70,7 @@ impl Engine {
             port: self.listeners[listener].port(),
             uploaded: request.body == BodySize::None,
             request,
+            is_websocket,
             kept: Kept::default(),
             hops: 0,
             refused: alloc::vec::Vec::new(),
@@ -69,6 +79,7 @@ impl Engine {
             status: 0,
             credit: Default::default(),
             crowded: false,
+            bonds: None,
             bytes_in: 0,
             bytes_out: 0,
             began: now,
@@ -126,7 +137,7 @@ impl Engine {
         if self.hosts.list[host].sessions >= self.hosts.list[host].sessions_max {
             return Err(Cause::HostSessionsMax);
         }
-        if self.memory >= self.config.limits.memory_bytes {
+        if self.is_full_of_bytes() {
             return Err(Cause::MemoryMax);
         }
         Ok(())
@@ -159,10 +170,17 @@ impl Engine {
     fn on_upload(&mut self, link: usize, bytes: Bytes, now: Instant) {
         let Some(slot) = self.session_on(link) else { return };
         let retry_bytes = self.config.limits.retry_bytes;
-        let is_full = self.memory >= self.config.limits.memory_bytes;
+        let is_full = self.is_full_of_bytes();
         let Some(session) = self.sessions.at_mut(slot) else { return };
         session.bytes_in += bytes.len() as u64;
         session.moved = now;
+        if session.bonds.is_some() {
+            let to = self.pipes_of(slot, |pipe| pipe.body);
+            if !to.is_empty() {
+                return self.pipe(slot, &to, |_| Parcel::Body(bytes.clone()), now);
+            }
+        }
+        let Some(session) = self.sessions.at_mut(slot) else { return };
         let before = session.kept.len;
         let max = match session.server {
             // While nobody has it, everything is kept: the link pauses at the bound.
@@ -179,10 +197,7 @@ impl Engine {
             None => {}
             Some(Server::Node(node)) => {
                 self.tell_bytes(node, sid, Kind::Body, bytes);
-                if self.node_queue(node) > self.config.limits.node_queue_high {
-                    self.pause(link, now);
-                    self.nodes.list[node].paused.push(link);
-                }
+                self.pause_for(node, link, now);
             }
             Some(Server::App(app)) => self.call_app(app, AppInput::Body { sid, bytes }, now),
         }
@@ -217,11 +232,19 @@ impl Engine {
 
     /// The session of a client's connection.
     pub(super) fn session_on(&mut self, link: usize) -> Option<usize> {
-        self.links.at_mut(link)?.http()?.session
+        self.links.at(link)?.session()
+    }
+
+    /// Stops reading from a client whose node has enough to take.
+    pub(super) fn pause_for(&mut self, node: usize, client: usize, now: Instant) {
+        if self.node_queue(node) > self.config.limits.node_queue_high {
+            self.pause(client, now);
+            self.nodes.list[node].paused.push(client);
+        }
     }
 
     /// Stops reading from a client whose bytes have nowhere to go.
-    fn pause(&mut self, client: usize, now: Instant) {
+    pub(super) fn pause(&mut self, client: usize, now: Instant) {
         let Some(link) = self.links.at_mut(client) else { return };
         link.paused = true;
         if let Some(http) = link.http() {

@@ -2,11 +2,13 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::session::Server;
-use crate::config::{Config, NodeName, Redispatch};
+use crate::config::{Config, NodeLoss, NodeName, Redispatch, SlowClient, WebSocketDeflate};
 use crate::time::Duration;
+use crate::websocket::{self, handshake::DeflatePolicy};
 
 /// Longest name that is looked up; DNS names end at 253 bytes, a port adds 6.
 const NAME_MAX: usize = 260;
@@ -27,6 +29,9 @@ pub(super) struct Host {
     pub node_capacity: Option<u32>,
     pub body_bytes: u64,
     pub redispatch: Redispatch,
+    pub node_loss: NodeLoss,
+    pub websocket: Arc<websocket::Settings>,
+    pub deflate: DeflatePolicy,
 }
 
 /// All virtual hosts.
@@ -46,6 +51,11 @@ impl Hosts {
             for name in core::iter::once(&host.name).chain(&host.aliases) {
                 names.entry(name.to_ascii_lowercase().into_bytes()).or_insert(index);
             }
+            let slow_client = host.slow_client.unwrap_or(config.slow_client);
+            let websocket = websocket::Settings {
+                drop_oldest: slow_client == SlowClient::DropOldest,
+                ..websocket::Settings::new(limits)
+            };
             list.push(Host {
                 name: host.name.clone(),
                 nodes: Vec::new(),
@@ -58,6 +68,13 @@ impl Hosts {
                 node_capacity: host.node_capacity,
                 body_bytes: host.body_bytes.unwrap_or(limits.body_bytes),
                 redispatch: host.redispatch.unwrap_or(config.redispatch),
+                node_loss: host.node_loss.unwrap_or(config.node_loss),
+                websocket: Arc::new(websocket),
+                deflate: match host.websocket_deflate.unwrap_or(config.websocket_deflate) {
+                    WebSocketDeflate::Off => DeflatePolicy::Off,
+                    WebSocketDeflate::On => DeflatePolicy::PerMessage,
+                    WebSocketDeflate::Context => DeflatePolicy::Context,
+                },
             });
         }
         let reached = config.listeners.iter().map(|listener| config.reached_by(listener)).collect();

@@ -64,7 +64,7 @@ impl Engine {
         let mut used = 0;
         loop {
             let Some(link) = self.links.at_mut(slot) else { return used };
-            if link.stage != Stage::Open {
+            if link.stage != Stage::Open || link.blocked > 0 {
                 return used;
             }
             let rest = &bytes[used..];
@@ -80,6 +80,14 @@ impl Engine {
                     let took = http.conn.receive(rest, now);
                     (took, http.conn.poll_event().map(Event::Client))
                 }
+                Protocol::WebSocket(_) if link.paused => return used,
+                Protocol::WebSocket(websocket) if websocket.conn.queued() > self.config.limits.write_queue_high => {
+                    return used;
+                }
+                Protocol::WebSocket(websocket) => {
+                    let took = websocket.conn.receive(rest, now);
+                    (took, websocket.conn.poll_event().map(Event::WebSocket))
+                }
                 Protocol::Node(node) => {
                     let took = node.conn.receive(rest, now);
                     (took, node.conn.poll_event().map(Event::Node))
@@ -88,6 +96,7 @@ impl Engine {
             used += took;
             match event {
                 Some(Event::Client(event)) => self.on_client_event(slot, event, now),
+                Some(Event::WebSocket(event)) => self.on_websocket_event(slot, event, now),
                 Some(Event::Node(event)) => self.on_node_event(slot, event, now),
                 Some(Event::Proxied(event)) => self.on_proxied(slot, event, now),
                 Some(Event::Unproxied(cause)) => self.on_unproxied(slot, cause, now),
@@ -106,7 +115,7 @@ impl Engine {
         let Some(link) = self.links.at(slot) else { return };
         let (peer, listener) = match &link.protocol {
             Protocol::Proxy(waiting) => (link.peer, waiting.listener),
-            Protocol::Http(_) | Protocol::Node(_) => return,
+            Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_) => return,
         };
         let protocol = self.http_protocol(listener, source.map_or(peer, PeerAddr::Ip), now);
         if let Some(link) = self.links.at_mut(slot) {
@@ -129,8 +138,8 @@ impl Engine {
         let queued = rope.len();
         link.stall = (queued > 0).then_some(stall);
         match &link.protocol {
-            Protocol::Http(http) => {
-                if let Some(session) = http.session {
+            Protocol::Http(_) | Protocol::WebSocket(_) => {
+                if let Some(session) = link.session() {
                     self.on_client_room(session, now);
                 }
             }
@@ -164,6 +173,8 @@ impl Engine {
                 self.touch(slot);
             }
             // What it asked before is served; its machine learns of the end when it has taken everything.
+            // What it sent before is taken first.
+            (Protocol::WebSocket(_), _) => self.touch(slot),
             (Protocol::Http(_), _) if half_close => self.touch(slot),
             (Protocol::Http(http), _) => {
                 if http.session.is_some() && http.conn.request_complete() {
@@ -184,6 +195,7 @@ impl Engine {
 /// An event of one machine or the other.
 enum Event {
     Client(crate::http::Event),
+    WebSocket(crate::websocket::Event),
     Proxied(proxy::Event),
     Unproxied(Cause),
     Node(zmtp::Event),

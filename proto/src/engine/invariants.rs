@@ -14,6 +14,27 @@ impl Engine {
         self.check_sessions();
         self.check_links();
         self.check_nodes();
+        self.check_groups();
+    }
+
+    fn check_groups(&self) {
+        let mut memberships = 0;
+        for (host, name, place, members) in self.groups.iter() {
+            assert_eq!(self.groups.find(host, name), Some(place), "a group is found by its name");
+            let mut last = None;
+            for (join, session) in members {
+                assert!(last < Some(join), "members stand in the order of their joins");
+                last = Some(join);
+                let session = self.sessions.at(session).expect("a member is a session");
+                assert_eq!(session.host, host, "a member is of the group's virtual host");
+                assert_eq!(session.membership(place).map(|membership| membership.join), Some(join));
+                memberships += 1;
+            }
+            assert!(last.is_some(), "a group has a member");
+        }
+        let known = |bonds: &super::session::Bonds| bonds.memberships.len();
+        let known: usize = self.sessions.iter().filter_map(|(_, session)| session.bonds.as_deref()).map(known).sum();
+        assert_eq!(memberships, known, "a membership is of a group");
     }
 
     fn check_sessions(&self) {
@@ -21,8 +42,13 @@ impl Engine {
         for (slot, session) in self.sessions.iter() {
             by_host[session.host] += 1;
             let link = self.links.at(session.link).expect("a session's link is open");
-            let Protocol::Http(http) = &link.protocol else { panic!("a session's link is a client's") };
-            assert_eq!(http.session, Some(slot), "a link knows its session");
+            assert!(link.is_client(), "a session's link is a client's");
+            assert_eq!(link.session(), Some(slot), "a link knows its session");
+            assert_eq!(
+                session.is_open(),
+                matches!(link.protocol, Protocol::WebSocket(_)),
+                "frames flow once it is open"
+            );
             let waiting = self.hosts.list[session.host].waiting.iter().filter(|waiting| **waiting == slot).count();
             assert_eq!(waiting, usize::from(session.server.is_none()), "a session has a server or waits for one, once");
             assert!(self.session_timers.deadline(slot).is_some(), "a session has a deadline");
@@ -48,11 +74,11 @@ impl Engine {
             let wants = self.interest(self.links.id_of(slot));
             assert!(!wants.write || link.told.write || link.attended, "somebody writes for link {slot}");
             if link.paused {
-                assert!(matches!(&link.protocol, Protocol::Http(http) if http.session.is_some()), "link {slot} flows");
+                assert!(link.session().is_some(), "link {slot} flows");
             }
-            if let Protocol::Http(http) = &link.protocol
-                && let Some(session) = http.session
-            {
+            let fan_outs = self.fan_outs.iter().filter(|fan_out| fan_out.comes_from(self.links.id_of(slot))).count();
+            assert_eq!(link.blocked as usize, fan_outs, "link {slot} waits for what it has sent");
+            if let Some(session) = link.session() {
                 assert_eq!(self.sessions.at(session).map(|session| session.link), Some(slot));
             }
         }
@@ -64,6 +90,9 @@ impl Engine {
         for (place, node) in self.nodes.list.iter().enumerate() {
             let sessions = self.sessions.iter().filter(|(_, s)| s.server == Some(Server::Node(place))).count();
             assert_eq!(node.load, sessions, "node {} counts its sessions", node.name);
+            let open =
+                self.sessions.iter().filter(|(_, s)| s.server == Some(Server::Node(place)) && s.is_open()).count();
+            assert_eq!(node.open, open, "node {} counts its WebSockets", node.name);
             assert!(!node.available || node.link.is_some(), "an available node is connected");
             if let Some(slot) = node.link {
                 let link = self.links.at(slot).expect("a node's link is open");

@@ -167,6 +167,7 @@ impl Engine {
         let Some(link) = self.links.at_mut(slot) else { return };
         let (cause, violation) = match &link.protocol {
             Protocol::Http(http) => (http.conn.is_closing(), http.conn.violation()),
+            Protocol::WebSocket(websocket) => (websocket.conn.is_closing(), websocket.conn.violation()),
             Protocol::Node(node) => (node.conn.is_closing(), None),
             Protocol::Proxy(_) => (None, None),
         };
@@ -186,13 +187,16 @@ impl Engine {
                 http.conn.peer_may_send() || (is_queued && !link.inbox.is_empty())
             }
             Protocol::Http(http) => is_queued && (violated || !link.inbox.is_empty() || !http.conn.request_complete()),
+            Protocol::WebSocket(_) => is_queued && (violated || !link.inbox.is_empty()),
             Protocol::Node(_) => is_queued,
             Protocol::Proxy(_) => false,
         };
         let then = match &link.protocol {
             Protocol::Http(http) if http.conn.is_cut() => Then::Abort,
-            Protocol::Http(_) | Protocol::Node(_) | Protocol::Proxy(_) if unread => Then::Drain,
-            Protocol::Http(_) | Protocol::Node(_) | Protocol::Proxy(_) => Then::Close,
+            Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_) | Protocol::Proxy(_) if unread => {
+                Then::Drain
+            }
+            Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_) | Protocol::Proxy(_) => Then::Close,
         };
         link.inbox = Default::default();
         link.cause = cause;
@@ -200,6 +204,7 @@ impl Engine {
         let (peer, is_client) = (link.peer, link.is_client());
         let (session, node) = match &mut link.protocol {
             Protocol::Http(http) => (http.session, None),
+            Protocol::WebSocket(websocket) => (websocket.session, None),
             Protocol::Node(node) => (None, node.node.take()),
             Protocol::Proxy(_) => (None, None),
         };
@@ -211,7 +216,8 @@ impl Engine {
                 session.status = violation.status;
             }
             self.finish(session, cause, now);
-        } else if is_client && cause != Cause::Complete {
+        } else if is_client && !matches!(cause, Cause::Complete | Cause::ClientClosed) {
+            // Of a WebSocket that we closed the client's own close frame is no news.
             self.stats.count(cause);
         }
         if violated {
@@ -251,7 +257,7 @@ impl Engine {
         let how = match &link.protocol {
             // An answer that ends with the connection must not seem to be whole.
             Protocol::Http(http) if http.conn.is_cut_by_close() => Shut::Abort,
-            Protocol::Http(_) | Protocol::Node(_) | Protocol::Proxy(_) => how,
+            Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_) | Protocol::Proxy(_) => how,
         };
         self.on_link_gone(slot, cause, now);
         self.outputs.push_back(Output::Shut(id, how));
@@ -273,6 +279,17 @@ impl Engine {
                         self.report(Report::ClientRefused { peer: link.peer, cause });
                     }
                     None if unsettled => self.stats.count(cause),
+                    None => {}
+                }
+            }
+            Protocol::WebSocket(websocket) => {
+                let cause = if cause == Cause::ConnectionFailed { Cause::ClientGone } else { cause };
+                match websocket.session {
+                    Some(session) => self.finish(session, cause, now),
+                    None if cause == Cause::WriteStall => {
+                        self.stats.count(cause);
+                        self.report(Report::ClientRefused { peer: link.peer, cause });
+                    }
                     None => {}
                 }
             }

@@ -20,6 +20,7 @@ use crate::limits::Limits;
 use crate::proxy;
 use crate::rope::Rope;
 use crate::time::Instant;
+use crate::websocket;
 use crate::zmtp;
 
 /// One connection.
@@ -43,6 +44,8 @@ pub(super) struct Link {
     pub eof: bool,
     /// Input is paused until the node that it goes to has room.
     pub paused: bool,
+    /// Fan-outs that come from here and are not through: nothing is read until they are.
+    pub blocked: u32,
     /// Why it closes.
     pub cause: Cause,
 }
@@ -78,6 +81,8 @@ pub(super) enum Protocol {
     Proxy(Box<ProxyLink>),
     /// A client.
     Http(Box<HttpLink>),
+    /// A client's WebSocket.
+    WebSocket(Box<WebSocketLink>),
     /// A node.
     Node(Box<NodeLink>),
 }
@@ -99,6 +104,13 @@ pub(super) struct HttpLink {
     pub session: Option<usize>,
     /// The node of the last request, preferred for the next.
     pub node: Option<usize>,
+}
+
+/// A client's connection after the handshake of a WebSocket.
+pub(super) struct WebSocketLink {
+    pub conn: websocket::Connection,
+    /// None when it is over, and only close frames are still under way.
+    pub session: Option<usize>,
 }
 
 /// A node's connection.
@@ -133,13 +145,14 @@ impl Link {
             stall: None,
             eof: false,
             paused: false,
+            blocked: 0,
             cause: Cause::Complete,
         }
     }
 
     pub fn is_client(&self) -> bool {
         match self.protocol {
-            Protocol::Proxy(_) | Protocol::Http(_) => true,
+            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::WebSocket(_) => true,
             Protocol::Node(_) => false,
         }
     }
@@ -150,14 +163,19 @@ impl Link {
             _ if self.stage == Stage::Dialing => 0,
             Protocol::Proxy(_) => 0,
             Protocol::Http(http) => http.conn.queued(),
+            Protocol::WebSocket(websocket) => websocket.conn.queued(),
             Protocol::Node(node) => node.conn.queued(),
         }
     }
 
-    /// Bytes held for this link, in and out.
+    /// Bytes held for this link alone, in and out.
     pub fn held(&self) -> usize {
         let assembled = match &self.protocol {
             Protocol::Node(node) => node.conn.held(),
+            // What many clients share is charged once, where it was made.
+            Protocol::WebSocket(websocket) => {
+                return websocket.conn.held() + self.queued() - websocket.conn.shared() + self.inbox.len();
+            }
             Protocol::Proxy(_) | Protocol::Http(_) => 0,
         };
         self.queued() + self.inbox.len() + assembled
@@ -169,6 +187,7 @@ impl Link {
         match &self.protocol {
             Protocol::Proxy(_) => true,
             Protocol::Http(http) => http.conn.room() > 0 && http.conn.queued() <= limits.write_queue_high,
+            Protocol::WebSocket(websocket) => websocket.conn.queued() <= limits.write_queue_high,
             Protocol::Node(node) => !node.conn.is_held(),
         }
     }
@@ -177,6 +196,7 @@ impl Link {
         match &mut self.protocol {
             Protocol::Proxy(_) => None,
             Protocol::Http(http) => Some(http.conn.outbound()),
+            Protocol::WebSocket(websocket) => Some(websocket.conn.outbound()),
             Protocol::Node(node) => Some(node.conn.outbound()),
         }
     }
@@ -185,21 +205,37 @@ impl Link {
     pub fn last_node(&self) -> Option<usize> {
         match &self.protocol {
             Protocol::Http(http) => http.node,
+            Protocol::Proxy(_) | Protocol::WebSocket(_) | Protocol::Node(_) => None,
+        }
+    }
+
+    /// The session that this client's connection serves now.
+    pub fn session(&self) -> Option<usize> {
+        match &self.protocol {
+            Protocol::Http(http) => http.session,
+            Protocol::WebSocket(websocket) => websocket.session,
             Protocol::Proxy(_) | Protocol::Node(_) => None,
+        }
+    }
+
+    pub fn websocket(&mut self) -> Option<&mut WebSocketLink> {
+        match &mut self.protocol {
+            Protocol::WebSocket(websocket) => Some(websocket),
+            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::Node(_) => None,
         }
     }
 
     pub fn http(&mut self) -> Option<&mut HttpLink> {
         match &mut self.protocol {
             Protocol::Http(http) => Some(http),
-            Protocol::Proxy(_) | Protocol::Node(_) => None,
+            Protocol::Proxy(_) | Protocol::WebSocket(_) | Protocol::Node(_) => None,
         }
     }
 
     pub fn node(&mut self) -> Option<&mut NodeLink> {
         match &mut self.protocol {
             Protocol::Node(node) => Some(node),
-            Protocol::Proxy(_) | Protocol::Http(_) => None,
+            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::WebSocket(_) => None,
         }
     }
 }

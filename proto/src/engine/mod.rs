@@ -25,6 +25,7 @@ mod app;
 mod balance;
 mod client;
 mod contract;
+mod group;
 mod host;
 mod intake;
 mod invariants;
@@ -32,20 +33,24 @@ mod lifecycle;
 mod link;
 mod node;
 mod operate;
+mod pipe;
 mod report;
+mod route;
 mod session;
 mod settle;
 mod stats;
+mod websocket;
 mod welcome;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::io::IoSlice;
 
 pub use crate::address::{Address, BindAddr, PeerAddr};
-pub use app::{App, AppInput, Replies};
+pub use app::{App, AppInput, Replies, Routed};
 pub use contract::{AppId, Control, Input, Interest, LinkId, ListenerId, Output, Shut, Wake};
 pub use report::{Access, Level, Report, Value};
 pub use stats::{Snapshot, Stats};
@@ -59,9 +64,11 @@ use crate::time::{Duration, Instant};
 use crate::timers::Timers;
 use crate::zmtp;
 use app::AppSlot;
+use group::Groups;
 use host::Hosts;
 use link::{Links, Protocol, Stage};
 use node::Nodes;
+use route::{DELIVERIES_PER_TURN, FanOut};
 use session::Sessions;
 
 /// All state of one shard: links, virtual hosts, nodes, sessions, timers.
@@ -73,6 +80,7 @@ pub struct Engine {
     links: Links,
     sessions: Sessions,
     hosts: Hosts,
+    groups: Groups,
     nodes: Nodes,
     apps: Vec<AppSlot>,
     listeners: Vec<ListenerState>,
@@ -89,11 +97,19 @@ pub struct Engine {
     pumped: Vec<usize>,
     /// Dialled links that have ended.
     redial: Vec<usize>,
+    /// Messages to groups that are not through, in the order in which they came.
+    fan_outs: VecDeque<FanOut>,
+    /// Deliveries that may still be made before the next turn.
+    deliveries_left: usize,
+    /// The time of the last call.
+    now: Instant,
     replies: Replies,
     scratch: Vec<u8>,
     stats: Stats,
-    /// Bytes queued in and out, and kept for other nodes.
+    /// Bytes queued in and out, and kept for other nodes, without those in `shared`.
     memory: usize,
+    /// Bytes that wait for many clients at once.
+    shared: Arc<AtomicUsize>,
     /// Open client connections.
     clients: usize,
     phase: Phase,
@@ -153,6 +169,7 @@ impl Engine {
             entropy,
             links: Links::default(),
             sessions: Sessions::default(),
+            groups: Groups::new(hosts.list.len()),
             hosts,
             nodes,
             apps: Vec::new(),
@@ -167,10 +184,14 @@ impl Engine {
             touched: Vec::new(),
             pumped: Vec::new(),
             redial: Vec::new(),
+            fan_outs: VecDeque::new(),
+            deliveries_left: DELIVERIES_PER_TURN,
+            now,
             replies: Replies::default(),
             scratch: Vec::new(),
             stats: Stats::default(),
             memory: 0,
+            shared: Arc::default(),
             clients: 0,
             phase: Phase::Running,
             recorder: None,
@@ -217,6 +238,10 @@ impl Engine {
 
     /// Takes one input. Drain [`poll_output`](Self::poll_output) afterwards.
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
+        self.now = now;
+        // What waits for its turn goes on with the timeout that is due for it, so that nobody's input is put off.
+        let is_turn = self.fan_outs.is_empty() || matches!(input, Input::Timeout);
+        self.deliveries_left = if is_turn { DELIVERIES_PER_TURN } else { 0 };
         if let Some(mut recorder) = self.recorder.take() {
             recorder.input(&input, now, self);
             match recorder.ended() {
@@ -288,7 +313,9 @@ impl Engine {
             Phase::Draining { until, clients_until, nodes_until } => nodes_until.or(clients_until).or(Some(until)),
             Phase::Running | Phase::Finished => None,
         };
+        let fan_outs = (!self.fan_outs.is_empty()).then_some(self.now);
         [
+            (fan_outs, "messages to groups"),
             (self.link_timers.poll_timeout(), "connection"),
             (self.session_timers.poll_timeout(), "session"),
             (self.node_timers.poll_timeout(), "node health"),
@@ -311,7 +338,10 @@ impl Engine {
         let limits = &self.config.limits;
         let read = match link.stage {
             Stage::Open => {
-                !link.eof && !link.paused && (link.inbox.len() < limits.pipeline_bytes || link.is_hungry(limits))
+                !link.eof
+                    && !link.paused
+                    && link.blocked == 0
+                    && (link.inbox.len() < limits.pipeline_bytes || link.is_hungry(limits))
             }
             Stage::Draining { .. } => !link.eof,
             Stage::Dialing | Stage::Held { .. } | Stage::Flushing { .. } => false,
@@ -352,7 +382,7 @@ impl Engine {
         let Some(link) = self.links.slot_of(id).and_then(|slot| self.links.at(slot)) else { return false };
         match &link.protocol {
             Protocol::Node(node) => !node.conn.is_up() && self.wants_password(node.origin),
-            Protocol::Http(_) | Protocol::Proxy(_) => false,
+            Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Proxy(_) => false,
         }
     }
 
@@ -375,7 +405,8 @@ impl Engine {
             connections: self.clients,
             sessions: self.sessions.len(),
             nodes: self.nodes.connected(),
-            memory: self.memory,
+            groups: self.groups.len(),
+            memory: self.memory + self.shared_bytes(),
         }
     }
 
@@ -386,6 +417,16 @@ impl Engine {
 
     fn report(&mut self, report: Report) {
         self.outputs.push_back(Output::Report(report));
+    }
+
+    /// Bytes that wait for many clients at once.
+    fn shared_bytes(&self) -> usize {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    /// Whether the memory for queued bytes is used up.
+    fn is_full_of_bytes(&self) -> bool {
+        self.memory + self.shared_bytes() >= self.config.limits.memory_bytes
     }
 
     fn is_draining(&self) -> bool {

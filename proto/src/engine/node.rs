@@ -47,6 +47,8 @@ pub(super) struct Node {
     pub capabilities: Capabilities,
     /// Sessions that it has.
     pub load: usize,
+    /// Those of them that are WebSockets and open.
+    pub open: usize,
     /// Virtual hosts that it serves, by its present link.
     pub hosts: Vec<usize>,
     /// It has been told to fill its caches.
@@ -110,6 +112,7 @@ impl Nodes {
             pinged: now,
             capabilities: Capabilities::default(),
             load: 0,
+            open: 0,
             hosts: Vec::new(),
             spawned: false,
             misasked: false,

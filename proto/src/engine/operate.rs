@@ -66,6 +66,10 @@ impl Engine {
                     // At once: what else is due now must not end a session that has its page for another cause.
                     self.notice_close(slot, now);
                 }
+                Protocol::WebSocket(websocket) => {
+                    websocket.conn.handle_timeout(now);
+                    self.notice_close(slot, now);
+                }
                 Protocol::Node(node) => node.conn.handle_timeout(now),
                 Protocol::Proxy(waiting) if waiting.until <= now => {
                     self.close_link(slot, Cause::HeadTimeout, Shut::Close, now);
@@ -158,11 +162,16 @@ impl Engine {
                     http.conn.close_after_response(now);
                     self.touch(slot);
                 }
+                (Protocol::WebSocket(websocket), Stage::Open) => {
+                    if let Some(session) = websocket.session {
+                        self.fail(session, Cause::Stopping, now);
+                    }
+                }
                 (Protocol::Proxy(_), _) => self.close_link(slot, Cause::Stopping, Shut::Close, now),
                 (Protocol::Node(node), _) if node.node.is_none() => {
                     self.close_link(slot, Cause::Stopping, Shut::Close, now);
                 }
-                (Protocol::Http(_) | Protocol::Node(_), _) => {}
+                (Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_), _) => {}
             }
         }
     }

@@ -1,10 +1,13 @@
 //! Sessions: one request with its answer, and the id that nodes know it by.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 use slab::Slab;
 
+pub(super) use super::group::Membership;
+use super::pipe::Pipe;
 use crate::address::PeerAddr;
 use crate::entropy::Entropy;
 use crate::http::{Framing, Request};
@@ -33,6 +36,8 @@ pub(super) struct Session {
     pub https: bool,
     /// The request's body is complete.
     pub uploaded: bool,
+    /// The request is for a WebSocket.
+    pub is_websocket: bool,
     pub kept: Kept,
     /// How often the request went to a further node.
     pub hops: u32,
@@ -45,6 +50,8 @@ pub(super) struct Session {
     pub credit: Credit,
     /// An app waits for room in the client's queue.
     pub crowded: bool,
+    /// Groups and pipes; made when there is one.
+    pub bonds: Option<Box<Bonds>>,
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub began: Instant,
@@ -80,6 +87,17 @@ pub(super) enum Answer {
     Chunked,
     /// The node frames the chunks itself.
     Framed(ChunkDecoder),
+    /// The request was for a WebSocket, which is open.
+    WebSocket,
+}
+
+/// What ties a session to others.
+#[derive(Default)]
+pub(super) struct Bonds {
+    pub memberships: Vec<Membership>,
+    /// Groups joined from now on do not echo.
+    pub noecho: bool,
+    pub pipes: Vec<Pipe>,
 }
 
 /// The request body, for another node.
@@ -139,8 +157,24 @@ impl Session {
     pub fn is_answered(&self) -> bool {
         match self.answer {
             Answer::None => false,
-            Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_) => true,
+            Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_) | Answer::WebSocket => true,
         }
+    }
+
+    /// Whether it is a WebSocket that is open.
+    pub fn is_open(&self) -> bool {
+        match self.answer {
+            Answer::WebSocket => true,
+            Answer::None | Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_) => false,
+        }
+    }
+
+    pub fn bonds(&mut self) -> &mut Bonds {
+        self.bonds.get_or_insert_default()
+    }
+
+    pub fn membership(&self, group: usize) -> Option<&Membership> {
+        self.bonds.as_ref()?.memberships.iter().find(|membership| membership.group == group)
     }
 
     pub fn node(&self) -> Option<usize> {

@@ -27,6 +27,9 @@ impl Engine {
                 self.advance_drain(now);
             }
             // What a drain cuts has consequences of its own: nodes hear of it, apps reply.
+            if self.deliveries_left > 0 && !self.fan_outs.is_empty() {
+                self.advance_fan_outs(now);
+            }
             let rests = self.touched.is_empty() && self.pumped.is_empty() && self.redial.is_empty();
             if rests && self.replies.list.is_empty() {
                 return;
@@ -56,10 +59,12 @@ impl Engine {
         // Lets the machine queue what it owes.
         link.outbound();
         if link.stage == Stage::Open {
-            let ready = match &link.protocol {
-                Protocol::Http(http) => !link.paused && http.conn.room() > 0,
-                Protocol::Node(_) | Protocol::Proxy(_) => true,
-            };
+            let ready = link.blocked == 0
+                && match &link.protocol {
+                    Protocol::Http(http) => !link.paused && http.conn.room() > 0,
+                    Protocol::WebSocket(_) => !link.paused,
+                    Protocol::Node(_) | Protocol::Proxy(_) => true,
+                };
             if ready && !link.inbox.is_empty() {
                 self.offer_inbox(slot, now);
             }
@@ -88,10 +93,16 @@ impl Engine {
     fn conclude_eof(&mut self, slot: usize, now: Instant) {
         let write_queue_high = self.config.limits.write_queue_high;
         let Some(link) = self.links.at_mut(slot).filter(|link| link.eof && link.stage == Stage::Open) else { return };
-        if link.paused {
+        if link.paused || link.blocked > 0 {
             return;
         }
         let is_empty = link.inbox.is_empty();
+        if let Some(websocket) = link.websocket() {
+            if is_empty {
+                websocket.conn.receive_eof(now);
+            }
+            return;
+        }
         let Some(http) = link.http() else { return };
         if http.conn.room() == 0 {
             if is_empty {
@@ -120,6 +131,7 @@ impl Engine {
         }
         let machine = match &link.protocol {
             Protocol::Http(http) => http.conn.poll_timeout(),
+            Protocol::WebSocket(websocket) => websocket.conn.poll_timeout(),
             Protocol::Node(node) => node.conn.poll_timeout(),
             Protocol::Proxy(waiting) => Some(waiting.until),
         };

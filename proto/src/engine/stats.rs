@@ -22,6 +22,10 @@ pub struct Stats {
     pub handed_over: u64,
     /// Requests that went to another node because theirs was lost.
     pub redispatched: u64,
+    /// WebSockets opened.
+    pub websockets: u64,
+    /// Messages delivered to sessions by a route, each receiver counted.
+    pub deliveries: u64,
     causes: [u64; Cause::ALL.len()],
 }
 
@@ -36,6 +40,8 @@ impl Default for Stats {
             messages_in: 0,
             handed_over: 0,
             redispatched: 0,
+            websockets: 0,
+            deliveries: 0,
             causes: [0; Cause::ALL.len()],
         }
     }
@@ -45,6 +51,11 @@ impl Stats {
     /// Counts one event of `cause`.
     pub(crate) fn count(&mut self, cause: Cause) {
         self.causes[cause as usize] += 1;
+    }
+
+    /// Counts `events` events of `cause`.
+    pub(crate) fn count_many(&mut self, cause: Cause, events: u64) {
+        self.causes[cause as usize] += events;
     }
 
     /// Events of `cause` so far.
@@ -69,6 +80,8 @@ pub struct Snapshot {
     pub sessions: usize,
     /// Connected nodes.
     pub nodes: usize,
+    /// Groups with members.
+    pub groups: usize,
     /// Bytes queued.
     pub memory: usize,
 }
@@ -80,6 +93,7 @@ impl Snapshot {
             ("connections", self.connections as u64),
             ("sessions", self.sessions as u64),
             ("nodes", self.nodes as u64),
+            ("groups", self.groups as u64),
             ("memory", self.memory as u64),
             ("requests", stats.requests),
             ("accepted", stats.accepted),
@@ -89,6 +103,8 @@ impl Snapshot {
             ("messages-out", stats.messages_out),
             ("handed-over", stats.handed_over),
             ("redispatched", stats.redispatched),
+            ("websockets", stats.websockets),
+            ("deliveries", stats.deliveries),
         ] {
             each(name, Value::Number(value));
         }

@@ -1,0 +1,215 @@
+//! WebSockets: from the handshake to the end of the session.
+//!
+//! ```text
+//!  request ──▶ checked ──▶ at its node ─┬─ the node knows no handshake: 101 at once ───▶ open ──▶ end of the session
+//!                 │                     └─ it answers: 101 ────────────────────────────▶ open      (close frames follow)
+//!                 ▼                                    anything else: a plain answer
+//!       400, 403, 405, 426
+//! ```
+//!
+//! The session is over when one side says so; the link lives on until both close frames are through.
+
+use alloc::boxed::Box;
+
+use bytes::Bytes;
+
+use super::Engine;
+use super::app::AppInput;
+use super::contract::Shut;
+use super::link::{Protocol, WebSocketLink};
+use super::route::Parcel;
+use super::session::{Answer, Server};
+use crate::config::matches_pattern;
+use crate::error::Cause;
+use crate::http::{Request, Response};
+use crate::message::Kind;
+use crate::time::Instant;
+use crate::websocket::{self, Close, Event, Message, Prepared, Queued, SendError, handshake};
+
+/// A message as a node gave it, as `websocket/text` or `websocket/binary`, or as `websocket`: text if it can be.
+pub(super) fn message_of(kind: Kind, payload: Bytes) -> Result<Message, Cause> {
+    let is_text = kind != Kind::WebSocketBinary && simdutf8::basic::from_utf8(&payload).is_ok();
+    if kind == Kind::WebSocketText && !is_text {
+        return Err(Cause::Utf8Invalid);
+    }
+    Ok(Message { kind: if is_text { websocket::Kind::Text } else { websocket::Kind::Binary }, payload })
+}
+
+/// A close as a node gave it: nothing, or two bytes of code and a reason.
+pub(super) fn close_of(body: &Bytes) -> Result<Close, Cause> {
+    match body[..] {
+        [] => Ok(Close { code: None, reason: Bytes::new() }),
+        [high, low, ..] => Ok(Close { code: Some(u16::from_be_bytes([high, low])), reason: body.slice(2..) }),
+        [_] => Err(Cause::CloseMalformed),
+    }
+}
+
+impl Engine {
+    /// Checks a request for a WebSocket before it gets a session.
+    pub(super) fn check_handshake(&self, host: usize, request: &Request) -> Result<(), Cause> {
+        let offer = handshake::read(request)?;
+        let origins = &self.config.hosts[host].websocket_origins;
+        // Only browsers tell where a page is from, and only they can be made to act for somebody else (RFC 6455, 10.2).
+        let Some(origin) = offer.origin().filter(|_| !origins.is_empty()) else { return Ok(()) };
+        let origin = origin.to_ascii_lowercase();
+        if origins.iter().any(|allowed| matches_pattern(allowed.as_bytes(), &origin)) {
+            Ok(())
+        } else {
+            Err(Cause::OriginRefused)
+        }
+    }
+
+    /// Answers the request for a WebSocket with a 101, `shaped` by whoever serves it, and lets frames flow.
+    pub(super) fn open_websocket(&mut self, slot: usize, shaped: Option<&Response>, now: Instant) {
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        let host = &self.hosts.list[session.host];
+        let opened = handshake::read(&session.request).and_then(|offer| {
+            let deflate = offer.deflate(host.deflate);
+            let protocols = &self.config.hosts[session.host].websocket_protocols;
+            let protocol = if shaped.is_none() { offer.choose_protocol(protocols).map(str::as_bytes) } else { None };
+            Ok((handshake::accept(&offer, protocol, deflate, shaped)?, deflate))
+        });
+        let (response, deflate) = match opened {
+            Ok(opened) => opened,
+            Err(cause) => return self.fail(slot, cause, now),
+        };
+        let link = session.link;
+        let Some(http) = self.links.at_mut(link).and_then(|link| link.http()) else { return };
+        let Ok(greeting) = http.conn.upgrade(&response) else {
+            return self.fail(slot, Cause::ResponseOutOfOrder, now);
+        };
+        let mut conn = websocket::Connection::server(alloc::sync::Arc::clone(&host.websocket), deflate, now);
+        conn.begin_with(greeting);
+        if let Some(link) = self.links.at_mut(link) {
+            link.protocol = Protocol::WebSocket(Box::new(WebSocketLink { conn, session: Some(slot) }));
+        }
+        session.answer = Answer::WebSocket;
+        session.status = response.status;
+        session.answered = now;
+        session.moved = now;
+        session.deadline = None;
+        self.memory -= session.kept.len;
+        session.kept.lose();
+        if let Some(node) = session.node() {
+            self.nodes.list[node].open += 1;
+            self.pump_hosts_of(node);
+        }
+        self.stats.websockets += 1;
+        self.arm_session(slot);
+        self.touch(link);
+        if self.is_draining() {
+            self.fail(slot, Cause::Stopping, now);
+        }
+    }
+
+    /// An event of a client's WebSocket.
+    pub(super) fn on_websocket_event(&mut self, link: usize, event: Event, now: Instant) {
+        // After the end of the session the client's last words have nobody to go to.
+        let Some(slot) = self.links.at(link).and_then(|link| link.session()) else { return };
+        match event {
+            Event::Message(message) => self.on_websocket_message(link, slot, message, now),
+            Event::Close(close) => self.on_websocket_close(slot, close, now),
+            // Answered by the machine, and no sign of use: only messages keep a session from being idle.
+            Event::Ping(_) | Event::Pong(_) => {}
+        }
+    }
+
+    fn on_websocket_message(&mut self, link: usize, slot: usize, message: Message, now: Instant) {
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        session.bytes_in += message.payload.len() as u64;
+        session.moved = now;
+        let (sid, server, binary) = (session.sid, session.server, session.capabilities.binary);
+        if session.bonds.is_some() {
+            let to = self.pipes_of(slot, |pipe| pipe.websocket);
+            if !to.is_empty() {
+                let pack = |engine: &Self| Parcel::WebSocket(Prepared::with_ledger(&message, &engine.shared));
+                return self.pipe(slot, &to, pack, now);
+            }
+        }
+        match server {
+            Some(Server::Node(node)) => {
+                let kind = match message.kind {
+                    _ if !binary => Kind::WebSocket,
+                    websocket::Kind::Text => Kind::WebSocketText,
+                    websocket::Kind::Binary => Kind::WebSocketBinary,
+                };
+                self.tell_bytes(node, sid, kind, message.payload);
+                self.pause_for(node, link, now);
+            }
+            Some(Server::App(app)) => self.call_app(app, AppInput::WebSocket { sid, message }, now),
+            None => debug_assert!(false, "while a WebSocket has nobody its client is paused"),
+        }
+    }
+
+    /// The client said that it closes; its machine has answered, and ends the session when this returns.
+    fn on_websocket_close(&mut self, slot: usize, close: Close, now: Instant) {
+        let Some(session) = self.sessions.at(slot) else { return };
+        let sid = session.sid;
+        match session.server {
+            Some(Server::Node(node)) if session.capabilities.close => {
+                let code = close.code.map(u16::to_be_bytes);
+                let body = [code.as_ref().map_or(&[][..], |code| &code[..]), &close.reason].concat();
+                self.tell(node, Some(sid), Kind::WebSocketClose, &body);
+            }
+            Some(Server::App(app)) => self.call_app(app, AppInput::Close { sid, close }, now),
+            Some(Server::Node(_)) | None => {}
+        }
+    }
+
+    /// Sends one message to a client.
+    pub(super) fn send_message(&mut self, slot: usize, message: Message, now: Instant) {
+        let len = message.payload.len();
+        let Some((link, websocket)) = self.websocket_of(slot) else { return };
+        let sent = websocket.conn.send(Event::Message(message), now);
+        self.after_send(slot, link, len, sent, now);
+    }
+
+    /// Sends a message that many get.
+    pub(super) fn send_prepared(&mut self, slot: usize, prepared: &mut Prepared, now: Instant) {
+        let len = prepared.payload_len();
+        let Some((link, websocket)) = self.websocket_of(slot) else { return };
+        let sent = websocket.conn.send_prepared(prepared, now);
+        self.after_send(slot, link, len, sent, now);
+    }
+
+    fn after_send(&mut self, slot: usize, link: usize, len: usize, sent: Result<Queued, SendError>, now: Instant) {
+        let is_full = self.is_full_of_bytes();
+        let high = self.config.limits.write_queue_high;
+        match sent {
+            Ok(Queued { dropped }) => {
+                self.stats.count_many(Cause::OldestDropped, dropped as u64);
+                if let Some(session) = self.sessions.at_mut(slot) {
+                    session.bytes_out += len as u64;
+                    session.moved = now;
+                }
+                self.touch(link);
+                // Whoever reads stays below high water, and is served on.
+                if is_full && self.links.at(link).is_some_and(|link| link.queued() > high) {
+                    self.close_link(link, Cause::MemoryMax, Shut::Abort, now);
+                }
+            }
+            Err(SendError::Full) => self.close_link(link, Cause::SlowClient, Shut::Abort, now),
+            // Its end is on its way, and no news.
+            Err(SendError::Closed) => self.stats.count(Cause::SessionStale),
+            Err(SendError::Invalid) => debug_assert!(false, "messages are checked when they come"),
+        }
+    }
+
+    /// Closes a client's WebSocket as its node wants; the session is over.
+    pub(super) fn close_websocket(&mut self, slot: usize, close: Close, now: Instant) -> Result<(), Cause> {
+        let Some((link, websocket)) = self.websocket_of(slot) else { return Ok(()) };
+        match websocket.conn.send(Event::Close(close), now) {
+            Ok(_) | Err(SendError::Closed | SendError::Full) => {
+                self.touch(link);
+                self.finish(slot, Cause::Complete, now);
+                Ok(())
+            }
+            Err(SendError::Invalid) => Err(Cause::CloseMalformed),
+        }
+    }
+
+    fn websocket_of(&mut self, slot: usize) -> Option<(usize, &mut WebSocketLink)> {
+        let link = self.sessions.at(slot)?.link;
+        Some((link, self.links.at_mut(link)?.websocket()?))
+    }
+}
