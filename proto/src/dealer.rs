@@ -8,8 +8,9 @@
 //!   others    Event::Message; `uwsgi` begins a session, `end` (either way) and forget end it
 //! ```
 //!
-//! With the capability `credit` a session may send response bytes as far as its credit goes; what exceeds it waits here, in
-//! order and bounded, and leaves as the server grants more. Without it there is no state per session.
+//! With the capability `credit` a session may send response bytes and WebSocket messages as far as its credit goes; what
+//! exceeds it waits here, in order and bounded, with all that the session says behind it, and leaves as the server grants
+//! more. Without it there is no state per session.
 
 mod session;
 #[cfg(test)]
@@ -24,11 +25,11 @@ use bytes::Bytes;
 
 use crate::error::{Cause, Misuse};
 use crate::limits::Limits;
-use crate::message::{Capabilities, Kind, Message, Sid};
+use crate::message::{Capabilities, Kind, Message, Route, Sid};
 use crate::rope::Rope;
 use crate::time::Instant;
 use crate::zmtp;
-use session::Session;
+use session::{Outgoing, Session};
 
 /// A `pong` waits while more than this is queued, so that pings alone never make a queue grow.
 const PONG_BACKLOG: usize = 64 * 1024;
@@ -81,6 +82,8 @@ pub enum SendError {
     Ended,
     /// As much as allowed is queued: come again with this body when [`Dealer::writable`] says so.
     Full(Bytes),
+    /// The type takes no route, or no group may be called so.
+    Unroutable,
 }
 
 impl fmt::Display for SendError {
@@ -89,6 +92,7 @@ impl fmt::Display for SendError {
             Self::Down => "the link is down",
             Self::Ended => "the session is over",
             Self::Full(_) => "the queue is full",
+            Self::Unroutable => "the type or the group cannot be routed",
         })
     }
 }
@@ -149,25 +153,41 @@ impl Dealer {
         self.event.take()
     }
 
-    /// Sends a message of a session. Of what exceeds the session's credit a part may leave at once and the rest later.
+    /// Sends a message of a session to its client, or to the server about it.
+    ///
+    /// Of a response that exceeds the session's credit a part may leave at once and the rest later; a head and a
+    /// WebSocket message leave whole. Nothing is taken after an `end` or a `retry`.
     pub fn send(&mut self, sid: Sid, kind: Kind, body: Bytes) -> Result<(), SendError> {
+        self.queue(sid, kind, None, body)
+    }
+
+    /// Sends a message to a group or to another session, from session `sid` or, without one, from the node itself: that
+    /// reaches the group in every virtual host that the node serves.
+    ///
+    /// What a session sends stays in order. So its message to others waits, at no charge to its credit, behind those
+    /// that wait for its own client; the node's own never does.
+    ///
+    /// # Errors
+    ///
+    /// Besides those of [`send`](Self::send), [`SendError::Unroutable`].
+    pub fn send_routed(
+        &mut self,
+        sid: Option<Sid>,
+        route: Route<'_>,
+        kind: Kind,
+        body: Bytes,
+    ) -> Result<(), SendError> {
+        let frame = route.type_frame(kind).ok_or(SendError::Unroutable)?;
+        if let Some(sid) = sid {
+            return self.queue(sid, kind, Some(&frame), body);
+        }
         if !self.link.is_up() {
             return Err(SendError::Down);
         }
-        let waiting = self.queued + self.link.queued();
-        if waiting > 0 && waiting + body.len() > self.settings.queue_bytes {
+        if !self.has_room(body.len()) {
             return Err(SendError::Full(body));
         }
-        if !self.settings.capabilities.credit {
-            return send(&mut self.link, sid, kind, body).map_err(|_| SendError::Down);
-        }
-        let session = self.sessions.get_mut(&sid).filter(|session| !session.is_over()).ok_or(SendError::Ended)?;
-        if !session.takes(&body, self.settings.session_bytes) {
-            return Err(SendError::Full(body));
-        }
-        self.queued += session.push(kind, body);
-        self.flush(sid);
-        Ok(())
+        self.link.send_with_body(&[b"", &frame], body).map_err(|_| SendError::Down)
     }
 
     /// Bytes that [`send`](Self::send) takes for this session now; none if it is over. A body larger than that is taken
@@ -238,6 +258,38 @@ impl Dealer {
         self.link.is_closing()
     }
 
+    /// Sends a message, with a type frame of its own if it is `routed`, or puts it where it waits for credit.
+    fn queue(&mut self, sid: Sid, kind: Kind, routed: Option<&[u8]>, body: Bytes) -> Result<(), SendError> {
+        if !self.link.is_up() {
+            return Err(SendError::Down);
+        }
+        if !self.has_room(body.len()) {
+            return Err(SendError::Full(body));
+        }
+        if !self.settings.capabilities.credit {
+            return send(&mut self.link, sid, kind, routed, body).map_err(|_| SendError::Down);
+        }
+        let session = self.sessions.get_mut(&sid).filter(|session| !session.is_over()).ok_or(SendError::Ended)?;
+        if session.passes(kind, routed.is_some(), body.len()) {
+            if session.is_over() {
+                self.sessions.remove(&sid);
+            }
+            return send(&mut self.link, sid, kind, routed, body).map_err(|_| SendError::Down);
+        }
+        if !session.takes(&body, self.settings.session_bytes) {
+            return Err(SendError::Full(body));
+        }
+        self.queued += session.push(Outgoing { kind, routed: routed.map(Into::into), body });
+        self.flush(sid);
+        Ok(())
+    }
+
+    /// Whether a body of `len` bytes can be queued: it fits, or nothing is in its way.
+    fn has_room(&self, len: usize) -> bool {
+        let waiting = self.queued + self.link.queued();
+        waiting == 0 || waiting + len <= self.settings.queue_bytes
+    }
+
     fn handle_event(&mut self, event: zmtp::Event, now: Instant) -> Option<Event> {
         let result = match event {
             // A node checks nobody: settings that make it the one who does let nobody in.
@@ -274,7 +326,7 @@ impl Dealer {
             (Kind::Uwsgi, Some(sid)) if self.settings.capabilities.credit => {
                 if self.sessions.len() >= self.settings.sessions && !self.sessions.contains_key(&sid) {
                     self.dropped += 1;
-                    let passed_on = send(&mut self.link, sid, Kind::Retry, Bytes::new());
+                    let passed_on = send(&mut self.link, sid, Kind::Retry, None, Bytes::new());
                     debug_assert!(passed_on.is_ok(), "a link that received a message is up");
                     return None;
                 }
@@ -307,9 +359,9 @@ impl Dealer {
     /// Sends what the session's credit allows, and drops the session if that was all.
     fn flush(&mut self, sid: Sid) {
         let Some(session) = self.sessions.get_mut(&sid) else { return };
-        while let Some((kind, body, freed)) = session.pop() {
+        while let Some((Outgoing { kind, routed, body }, freed)) = session.pop() {
             self.queued -= freed;
-            if send(&mut self.link, sid, kind, body).is_err() {
+            if send(&mut self.link, sid, kind, routed.as_deref(), body).is_err() {
                 // The link has just gone, and the sessions with it.
                 break;
             }
@@ -330,8 +382,8 @@ impl Dealer {
     }
 }
 
-fn send(link: &mut zmtp::Connection, sid: Sid, kind: Kind, body: Bytes) -> Result<(), Misuse> {
-    link.send_with_body(&[&sid.0, kind.name().as_bytes()], body)
+fn send(link: &mut zmtp::Connection, sid: Sid, kind: Kind, routed: Option<&[u8]>, body: Bytes) -> Result<(), Misuse> {
+    link.send_with_body(&[&sid.0, routed.unwrap_or(kind.name().as_bytes())], body)
 }
 
 /// Reads the first two of three frames.

@@ -164,6 +164,58 @@ impl<'a> Route<'a> {
             None => is_group_name(route).then_some(Self::Group(route)),
         }
     }
+
+    /// Writes the type frame of a message that goes this way, as [`split`](Self::split) and [`parse`](Self::parse) read
+    /// it; `None` if the type takes no route, or no group may be called so.
+    pub fn type_frame(self, kind: Kind) -> Option<TypeFrame> {
+        let mut frame = TypeFrame { bytes: [0; TypeFrame::LEN_MAX], len: 0 };
+        match self {
+            Self::Group(name) if is_group_name(name) => frame.push(name),
+            Self::Group(_) => return None,
+            Self::Session(sid) => {
+                frame.push(b"@");
+                frame.push(&sid.0);
+            }
+        }
+        frame.push(b":");
+        frame.push(kind.name().as_bytes());
+        kind.is_routable().then_some(frame)
+    }
+}
+
+/// A type frame with a route, which needs no memory of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct TypeFrame {
+    bytes: [u8; Self::LEN_MAX],
+    len: usize,
+}
+
+impl TypeFrame {
+    /// The longest name of a group, a colon, and the longest name of a type.
+    const LEN_MAX: usize = GROUP_NAME_MAX + 1 + longest_name();
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..][..bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+}
+
+impl core::ops::Deref for TypeFrame {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+const fn longest_name() -> usize {
+    let (mut at, mut longest) = (0, 0);
+    while at < Kind::ALL.len() {
+        let len = Kind::ALL[at].name().len();
+        longest = if len > longest { len } else { longest };
+        at += 1;
+    }
+    longest
 }
 
 /// Bytes in the longest name of a group.
@@ -300,6 +352,29 @@ mod tests {
         assert_eq!(Route::parse(b"@short"), None);
         assert_eq!(Route::parse(&[b'g'; GROUP_NAME_MAX]), Some(Route::Group(&[b'g'; GROUP_NAME_MAX])));
         assert_eq!(Route::parse(&[b'g'; GROUP_NAME_MAX + 1]), None);
+    }
+
+    #[test]
+    fn routes_round_trip_through_type_frames() {
+        let long = [b'g'; GROUP_NAME_MAX];
+        let routes = [
+            Route::Group(b"chat"),
+            Route::Group(b"a:b:"),
+            Route::Group(&long),
+            Route::Session(Sid(*b":@23456789abcde:")),
+        ];
+        for route in routes {
+            for kind in Kind::ALL {
+                let frame = route.type_frame(*kind);
+                assert_eq!(frame.is_some(), kind.is_routable(), "{kind}");
+                let Some(frame) = frame else { continue };
+                let (before, name) = Route::split(&frame).unwrap();
+                assert_eq!((Route::parse(before), Kind::from_frame(name)), (Some(route), Some(*kind)));
+            }
+        }
+        for name in [&b""[..], b"@chat", &[b'g'; GROUP_NAME_MAX + 1]] {
+            assert!(Route::Group(name).type_frame(Kind::WebSocket).is_none(), "{}", name.escape_ascii());
+        }
     }
 
     #[test]

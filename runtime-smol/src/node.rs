@@ -26,7 +26,7 @@ use std::time;
 
 use async_io::{Async, Timer};
 use blastbeat_proto::dealer::SendError;
-pub use blastbeat_proto::message::{Capabilities, Kind, Message, Sid};
+pub use blastbeat_proto::message::{Capabilities, Kind, Message, Route, Sid};
 use blastbeat_proto::time::Instant;
 use blastbeat_runtime::driver::{READ_BYTES, SLICES};
 use blastbeat_runtime::net::{self, Endpoint, Stream};
@@ -110,20 +110,28 @@ impl Node {
     ///
     /// As [`recv`](Self::recv).
     pub async fn send(&mut self, sid: Sid, kind: Kind, body: impl Into<Bytes>) -> io::Result<bool> {
-        let mut body = body.into();
-        loop {
-            match self.core.send(sid, kind, body) {
-                Ok(()) => {
-                    if self.core.queued() > FLUSH_BYTES && self.write().is_err() {
-                        self.lose()?;
-                    }
-                    return Ok(true);
-                }
-                Err(SendError::Down | SendError::Ended) => return Ok(false),
-                Err(SendError::Full(refused)) => body = refused,
-            }
-            self.turn().await?;
-        }
+        self.send_by(body.into(), |core, body| core.send(sid, kind, body)).await
+    }
+
+    /// Sends a message to a group of the session's virtual host, or to another session there, as
+    /// [`send`](Self::send) does to its own client. Without a session the node speaks for itself, to the group in
+    /// every virtual host that it serves; `false` then means that the link is down.
+    ///
+    /// With the capability `credit` the message stays behind what waits for the session's own client; the node's own
+    /// waits for nobody's.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv); `InvalidInput` if the type takes no route ([`Kind::is_routable`]), or no group may be
+    /// called so.
+    pub async fn send_routed(
+        &mut self,
+        sid: Option<Sid>,
+        route: Route<'_>,
+        kind: Kind,
+        body: impl Into<Bytes>,
+    ) -> io::Result<bool> {
+        self.send_by(body.into(), |core, body| core.send_routed(sid, route, kind, body)).await
     }
 
     /// Waits until all that was sent has left, except what waits for its client.
@@ -145,6 +153,26 @@ impl Node {
     /// `end` is sent: what is known of the session is dropped once all of it has left.
     pub fn forget(&mut self, sid: Sid) {
         self.core.forget(sid);
+    }
+
+    async fn send_by(
+        &mut self,
+        mut body: Bytes,
+        send: impl Fn(&mut Core, Bytes) -> Result<(), SendError>,
+    ) -> io::Result<bool> {
+        loop {
+            match send(&mut self.core, body) {
+                Ok(()) => break,
+                Err(SendError::Down | SendError::Ended) => return Ok(false),
+                Err(SendError::Full(refused)) => body = refused,
+                Err(error @ SendError::Unroutable) => return Err(io::Error::new(ErrorKind::InvalidInput, error)),
+            }
+            self.turn().await?;
+        }
+        if self.core.queued() > FLUSH_BYTES && self.write().is_err() {
+            self.lose()?;
+        }
+        Ok(true)
     }
 
     fn now(&self) -> Instant {

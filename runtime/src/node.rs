@@ -14,7 +14,7 @@ use blastbeat_proto::address::Address;
 use blastbeat_proto::dealer::{Dealer, Event, SendError, Settings};
 use blastbeat_proto::error::Cause;
 use blastbeat_proto::limits::Limits;
-use blastbeat_proto::message::{Capabilities, Kind, Message, Sid};
+use blastbeat_proto::message::{Capabilities, Kind, Message, Route, Sid};
 use blastbeat_proto::rope::Rope;
 use blastbeat_proto::time::{Duration, Instant};
 use bytes::Bytes;
@@ -163,6 +163,21 @@ impl Core {
         self.link.as_mut().map_or(Err(SendError::Down), |link| link.send(sid, kind, body))
     }
 
+    /// Queues a message to a group or to another session, from a session or from the node itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dealer::send_routed`].
+    pub fn send_routed(
+        &mut self,
+        sid: Option<Sid>,
+        route: Route<'_>,
+        kind: Kind,
+        body: Bytes,
+    ) -> Result<(), SendError> {
+        self.link.as_mut().map_or(Err(SendError::Down), |link| link.send_routed(sid, route, kind, body))
+    }
+
     /// Drops what is known of a session, as [`Dealer::forget`].
     pub fn forget(&mut self, sid: Sid) {
         if let Some(link) = &mut self.link {
@@ -254,5 +269,6 @@ mod tests {
         core.lost(Instant::ZERO).unwrap();
         assert_eq!(core.next_message(), None);
         assert_eq!(core.send(Sid([0; 16]), Kind::Body, Bytes::new()), Err(SendError::Down));
+        assert_eq!(core.send_routed(None, Route::Group(b"g"), Kind::Body, Bytes::new()), Err(SendError::Down));
     }
 }

@@ -218,7 +218,7 @@ fn the_queue_of_a_session_is_bounded_but_takes_one_large_body() {
     let body = Bytes::from_static(b"more");
     assert_eq!(pair.node.send(SID, Kind::Body, body.clone()), Err(SendError::Full(body.clone())));
     pair.tell(&[&SID.0, b"credit", b"4500"]);
-    assert_eq!(pair.node.writable(SID), 1000 - 500 - 32);
+    assert_eq!(pair.node.writable(SID), 1000 - 500 - 64);
     assert_eq!(pair.node.send(SID, Kind::Body, body), Ok(()));
 }
 
@@ -229,7 +229,7 @@ fn what_all_sessions_queue_is_bounded() {
     pair.begin(OTHER, "0");
     pair.send(Kind::Body, &"x".repeat(900));
     let body = Bytes::from(vec![b'y'; 100]);
-    assert_eq!(pair.node.room(), 1000 - 932);
+    assert_eq!(pair.node.room(), 1000 - 964);
     assert_eq!(pair.node.send(OTHER, Kind::Body, body.clone()), Err(SendError::Full(body.clone())));
     pair.tell(&[&SID.0, b"end", b""]);
     assert_eq!(pair.node.room(), 1000);
@@ -244,6 +244,134 @@ fn a_server_that_does_not_read_bounds_what_is_sent_without_credit() {
     assert_eq!(pair.node.send(SID, Kind::Body, body.clone()), Err(SendError::Full(body.clone())));
     pair.talk();
     assert_eq!(pair.node.send(SID, Kind::Body, body), Ok(()));
+}
+
+#[test]
+fn a_websocket_message_leaves_whole_while_any_credit_is_left() {
+    for (text, binary) in [(Kind::WebSocket, Kind::WebSocket), (Kind::WebSocketText, Kind::WebSocketBinary)] {
+        let mut pair = Pair::new("credit binary close");
+        pair.heard.clear();
+        pair.begin(SID, "1");
+        pair.send(text, "0123456789");
+        pair.send(binary, "");
+        pair.send(binary, "abc");
+        pair.send(text, "");
+        pair.send(Kind::WebSocketClose, "\u{3}bye");
+        let (text, binary) = (text.name(), binary.name());
+        assert_eq!(pair.hears(), heard(&[(text, "0123456789"), (binary, "")]));
+        pair.tell(&[&SID.0, b"credit", b"9"]);
+        assert_eq!(pair.hears(), heard(&[]), "what was overdrawn comes first");
+        pair.tell(&[&SID.0, b"credit", b"1"]);
+        let rest = [(binary, "abc"), (text, ""), ("websocket/close", "\u{3}bye")];
+        assert_eq!(pair.hears(), heard(&rest), "a close needs no credit");
+        assert_eq!(pair.node.session_count(), 1, "the server says when it is over");
+        pair.tell(&[&SID.0, b"end", b""]);
+        assert_eq!(pair.node.session_count(), 0);
+    }
+}
+
+#[test]
+fn what_is_said_about_a_session_stays_in_its_place_and_needs_no_credit() {
+    let mut pair = Pair::new("credit");
+    pair.heard.clear();
+    pair.begin(SID, "0");
+    pair.send(Kind::Join, "chat");
+    pair.send(Kind::NoEcho, "chat");
+    pair.send(Kind::WebSocket, "history");
+    pair.send(Kind::Join, "news");
+    pair.send(Kind::Pipe, "chat:websocket");
+    pair.send(Kind::Unpipe, "");
+    pair.send(Kind::Echo, "");
+    pair.send(Kind::Leave, "chat");
+    assert_eq!(pair.hears(), heard(&[("join", "chat"), ("noecho", "chat")]));
+    pair.tell(&[&SID.0, b"credit", b"1"]);
+    let behind = [
+        ("websocket", "history"),
+        ("join", "news"),
+        ("pipe", "chat:websocket"),
+        ("unpipe", ""),
+        ("echo", ""),
+        ("leave", "chat"),
+    ];
+    assert_eq!(pair.hears(), heard(&behind));
+    assert_eq!(pair.node.queued, 0);
+}
+
+#[test]
+fn a_session_s_messages_to_others_stay_in_order_and_leave_its_credit_alone() {
+    let mut pair = Pair::new("credit");
+    pair.heard.clear();
+    pair.begin(SID, "3");
+    let group = Route::Group(b"a:chat");
+    let body = || Bytes::from_static(b"to all");
+    assert_eq!(pair.node.send_routed(Some(SID), group, Kind::WebSocket, body()), Ok(()));
+    pair.send(Kind::WebSocket, "mine");
+    assert_eq!(pair.node.send_routed(Some(SID), Route::Session(OTHER), Kind::Msg, body()), Ok(()));
+    pair.send(Kind::WebSocket, "waits");
+    assert_eq!(pair.node.send_routed(Some(SID), group, Kind::End, body()), Ok(()), "the end of others");
+    pair.send(Kind::WebSocket, "too");
+    assert_eq!(pair.node.send_routed(None, group, Kind::Chunk, body()), Ok(()));
+    let to_other = String::from_utf8([b"@", &OTHER.0[..], b":msg"].concat()).unwrap();
+    let lines =
+        [("a:chat:websocket", "to all"), ("websocket", "mine"), (&to_other, "to all"), ("a:chat:chunk", "to all")];
+    assert_eq!(pair.hears(), heard(&lines), "the node's own passes what waits");
+    pair.tell(&[&SID.0, b"credit", b"2"]);
+    assert_eq!(pair.hears(), heard(&[("websocket", "waits"), ("a:chat:end", "to all")]));
+    assert_eq!(pair.node.session_count(), 1);
+    pair.tell(&[&SID.0, b"end", b""]);
+    assert_eq!(pair.node.send_routed(Some(SID), group, Kind::WebSocket, body()), Err(SendError::Ended));
+    assert_eq!(pair.node.queued, 0);
+}
+
+#[test]
+fn routed_messages_name_their_sender() {
+    let mut pair = Pair::new("");
+    pair.heard.clear();
+    let body = Bytes::from_static(b"hi");
+    assert_eq!(pair.node.send_routed(Some(SID), Route::Group(b"g"), Kind::WebSocketText, body.clone()), Ok(()));
+    assert_eq!(pair.node.send_routed(None, Route::Group(b"g"), Kind::Body, body.clone()), Ok(()));
+    pair.talk();
+    let lines = core::mem::take(&mut pair.heard);
+    assert_eq!(lines, [line(&SID.0, "g:websocket/text", b"hi"), line(b"", "g:body", b"hi")]);
+    for (route, kind) in [
+        (Route::Group(b"@g"), Kind::Body),
+        (Route::Group(b""), Kind::Body),
+        (Route::Group(b"g"), Kind::Headers),
+        (Route::Session(OTHER), Kind::Join),
+    ] {
+        for sid in [None, Some(SID)] {
+            assert_eq!(pair.node.send_routed(sid, route, kind, body.clone()), Err(SendError::Unroutable));
+        }
+    }
+    assert_eq!(pair.hears(), heard(&[]));
+}
+
+#[test]
+fn messages_to_others_are_bounded_as_any() {
+    let mut pair = Pair::with("credit", |settings| (settings.session_bytes, settings.queue_bytes) = (500, 1000));
+    pair.begin(SID, "0");
+    let group = Route::Group(b"g");
+    let body = |len| Bytes::from(vec![b'x'; len]);
+    pair.send(Kind::WebSocket, "waits");
+    assert_eq!(pair.node.send_routed(Some(SID), group, Kind::WebSocket, body(400)), Ok(()));
+    assert_eq!(pair.node.writable(SID), 0, "the type frame is charged too");
+    let refused = pair.node.send_routed(Some(SID), group, Kind::WebSocket, body(400));
+    assert_eq!(refused, Err(SendError::Full(body(400))));
+    assert_eq!(pair.node.send_routed(None, group, Kind::WebSocket, body(400)), Ok(()));
+    assert_eq!(pair.node.send_routed(None, group, Kind::WebSocket, body(400)), Err(SendError::Full(body(400))));
+    pair.tell(&[&SID.0, b"credit", b"1"]);
+    assert_eq!((pair.node.queued, pair.node.room()), (0, 1000));
+}
+
+#[test]
+fn nothing_is_kept_of_a_session_that_was_passed_on() {
+    let mut pair = Pair::new("credit");
+    pair.begin(SID, "100");
+    pair.send(Kind::Retry, "");
+    assert_eq!(pair.node.session_count(), 0);
+    assert_eq!(pair.node.send(SID, Kind::Body, "x".into()), Err(SendError::Ended));
+    pair.begin(SID, "100");
+    assert_eq!(pair.node.session_count(), 1, "it may come again");
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod server;
 use std::io::ErrorKind;
 use std::{env, fs, process, thread};
 
-use blastbeat_smol::node::{Capabilities, Kind, Message, Node, Sid};
+use blastbeat_smol::node::{Capabilities, Kind, Message, Node, Route, Sid};
 use server::{OTHER, SID, Server};
 
 fn message(sid: Option<[u8; 16]>, kind: Kind, body: &'static str) -> Message {
@@ -94,6 +94,55 @@ fn a_large_response_keeps_to_its_credit_and_arrives_whole() {
         let body = server.join().unwrap();
         assert_eq!(body.len(), PIECE * usize::from(PIECES));
         assert!(body.chunks(PIECE).zip(0_u8..).all(|(piece, byte)| piece.iter().all(|other| *other == byte)));
+    });
+}
+
+#[test]
+fn messages_for_groups_keep_their_place_and_need_no_credit() {
+    async_io::block_on(async {
+        let server = Server::tcp();
+        let capabilities = Capabilities { credit: true, binary: true, ..Capabilities::default() };
+        let mut node = Node::connect(&server.endpoint(), "FOO", capabilities).unwrap();
+        let server = thread::spawn(move || {
+            let mut link = server.accept();
+            link.send(&SID, "uwsgi", b"");
+            link.send(&SID, "credit", b"1");
+            link.send(&SID, "websocket/text", b"hello");
+            let mut heard = Vec::new();
+            while heard.len() < 5 {
+                let [sid, kind, body]: [_; 3] = link.recv().try_into().unwrap();
+                let lines = [sid, kind, body].map(|frame| String::from_utf8(frame).unwrap());
+                if lines[1] == "websocket/binary" {
+                    // All of it came, though there was credit for one byte only.
+                    link.send(&SID, "credit", b"5");
+                }
+                heard.push(lines.join(" "));
+            }
+            heard
+        });
+        assert_eq!(node.recv().await.unwrap(), message(Some(SID), Kind::Uwsgi, ""));
+        assert!(node.send(Sid(SID), Kind::Join, "chat").await.unwrap());
+        let heard = node.recv().await.unwrap();
+        assert_eq!(heard, message(Some(SID), Kind::WebSocketText, "hello"));
+        assert!(node.send(Sid(SID), Kind::WebSocketBinary, heard.body).await.unwrap());
+        assert!(node.send(Sid(SID), Kind::WebSocketText, "waits").await.unwrap());
+        let chat = Route::Group(b"chat");
+        assert!(node.send_routed(Some(Sid(SID)), chat, Kind::WebSocketText, "behind").await.unwrap());
+        assert!(node.send_routed(None, chat, Kind::WebSocketText, "from the node").await.unwrap());
+        let unroutable = node.send_routed(None, chat, Kind::Join, "x").await.unwrap_err();
+        assert_eq!(unroutable.kind(), ErrorKind::InvalidInput);
+        // The rest leaves as credit comes, until the server hangs up.
+        assert_eq!(node.recv().await.unwrap(), message(None, Kind::End, ""));
+        let sid = std::str::from_utf8(&SID).unwrap();
+        let expected = [
+            format!("{sid} join chat"),
+            format!("{sid} websocket/binary hello"),
+            " chat:websocket/text from the node".to_owned(),
+            format!("{sid} websocket/text waits"),
+            format!("{sid} chat:websocket/text behind"),
+        ];
+        assert_eq!(server.join().unwrap(), expected);
+        assert!(!node.send_routed(None, chat, Kind::WebSocketText, "nobody hears it").await.unwrap());
     });
 }
 

@@ -295,6 +295,7 @@ impl Node {
                         job.next = None;
                         break;
                     }
+                    Err(error @ SendError::Unroutable) => panic!("{error}: {kind} has no route"),
                 }
                 if kind == Kind::Retry {
                     let asked = &mut model.asked[job.number];
