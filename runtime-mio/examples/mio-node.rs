@@ -1,26 +1,55 @@
-//! A node that answers every request with what it was asked for, on the blocking kit.
+//! A node that answers every request with what it was asked for, echoes what comes by WebSocket, and on the path `/chat`
+//! passes it on to everybody there; on the blocking kit.
 //!
 //!     cargo run -p blastbeat-mio --example mio-node
 
+use std::collections::BTreeSet;
 use std::io;
 
-use blastbeat_mio::node::{Capabilities, Kind, Node};
+use blastbeat_mio::node::{Capabilities, Kind, Message, Node, Route};
 use blastbeat_proto::uwsgi;
 
 fn main() -> io::Result<()> {
     let mut args = std::env::args().skip(1);
     let endpoint = args.next().unwrap_or_else(|| "tcp://127.0.0.1:5000".to_owned());
     let identity = args.next().unwrap_or_else(|| "hello".to_owned());
-    let capabilities = Capabilities { credit: true, quiet: true, ..Capabilities::default() };
+    // Without `credit` it is the server that deals with clients who read too slowly (`slow-client`): no `send` waits here
+    // for one of them while the others wait too.
+    let capabilities = Capabilities { binary: true, quiet: true, ..Capabilities::default() };
     let mut node = Node::connect(&endpoint, &identity, capabilities)?;
+    let mut chatting = BTreeSet::new();
     loop {
-        let message = node.recv()?;
-        let (Some(sid), Kind::Uwsgi) = (message.sid, message.kind) else { continue };
-        let target = uwsgi::pairs(&message.body).flatten().find(|(name, _)| *name == b"REQUEST_URI");
-        let target = target.map_or(&b"?"[..], |(_, value)| value);
-        let text = format!("{identity} was asked for {}\n", String::from_utf8_lossy(target));
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", text.len());
-        node.send(sid, Kind::Headers, head + &text)?;
-        node.forget(sid);
+        let Message { sid, kind, body } = node.recv()?;
+        let Some(sid) = sid else {
+            if kind == Kind::End {
+                // The link broke, and every session with it.
+                chatting.clear();
+            }
+            continue;
+        };
+        if kind == Kind::Uwsgi && !variable(&body, "HTTP_UPGRADE").eq_ignore_ascii_case(b"websocket") {
+            let target = String::from_utf8_lossy(variable(&body, "REQUEST_URI"));
+            let text = format!("{identity} was asked for {target}\n");
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", text.len());
+            node.send(sid, Kind::Headers, head + &text)?;
+        } else if kind == Kind::Uwsgi && variable(&body, "PATH_INFO") == b"/chat" {
+            // The server opens the WebSocket by itself.
+            node.send(sid, Kind::Join, "chat")?;
+            chatting.insert(sid);
+        } else if matches!(kind, Kind::WebSocketText | Kind::WebSocketBinary) {
+            if chatting.contains(&sid) {
+                node.send_routed(Some(sid), Route::Group(b"chat"), kind, body)?;
+            } else {
+                node.send(sid, kind, body)?;
+            }
+        } else if kind == Kind::End {
+            chatting.remove(&sid);
+        }
     }
+}
+
+/// A variable of a request; empty if it has none of that name.
+fn variable<'a>(packet: &'a [u8], name: &str) -> &'a [u8] {
+    let found = uwsgi::pairs(packet).flatten().find(|(other, _)| *other == name.as_bytes());
+    found.map_or(&[], |(_, value)| value)
 }
