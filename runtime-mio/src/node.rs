@@ -127,6 +127,12 @@ impl Node {
         self.send_by(body.into(), |core, body| core.send_routed(sid, route, kind, body))
     }
 
+    /// Bytes that [`send`](Self::send) takes for this session without waiting, for a node that would rather leave out a
+    /// message than keep everybody waiting for one client; none if the session is over or the link is down.
+    pub fn writable(&self, sid: Sid) -> usize {
+        self.core.writable(sid)
+    }
+
     /// Waits until all that was sent has left, except what waits for its client.
     ///
     /// # Errors

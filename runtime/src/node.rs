@@ -178,6 +178,11 @@ impl Core {
         self.link.as_mut().map_or(Err(SendError::Down), |link| link.send_routed(sid, route, kind, body))
     }
 
+    /// Bytes that [`send`](Self::send) takes now, as [`Dealer::writable`].
+    pub fn writable(&self, sid: Sid) -> usize {
+        self.link.as_ref().map_or(0, |link| link.writable(sid))
+    }
+
     /// Drops what is known of a session, as [`Dealer::forget`].
     pub fn forget(&mut self, sid: Sid) {
         if let Some(link) = &mut self.link {
@@ -269,6 +274,7 @@ mod tests {
         core.lost(Instant::ZERO).unwrap();
         assert_eq!(core.next_message(), None);
         assert_eq!(core.send(Sid([0; 16]), Kind::Body, Bytes::new()), Err(SendError::Down));
+        assert_eq!(core.writable(Sid([0; 16])), 0);
         assert_eq!(core.send_routed(None, Route::Group(b"g"), Kind::Body, Bytes::new()), Err(SendError::Down));
     }
 }

@@ -116,7 +116,9 @@ fn messages_for_groups_keep_their_place_and_need_no_credit() {
     let heard = node.recv().unwrap();
     assert_eq!(heard, message(Some(SID), Kind::WebSocketText, "hello"));
     assert!(node.send(Sid(SID), Kind::WebSocketBinary, heard.body).unwrap());
+    let before = node.writable(Sid(SID));
     assert!(node.send(Sid(SID), Kind::WebSocketText, "waits").unwrap());
+    assert!(node.writable(Sid(SID)) <= before - "waits".len());
     let chat = Route::Group(b"chat");
     assert!(node.send_routed(Some(Sid(SID)), chat, Kind::WebSocketText, "behind").unwrap());
     assert!(node.send_routed(None, chat, Kind::WebSocketText, "from the node").unwrap());
