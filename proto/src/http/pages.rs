@@ -36,11 +36,25 @@ impl Pages {
         let kind = if html { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" };
         let mut head =
             Response::builder(status).field("Content-Type", kind).framing(Framing::Length(body.len() as u64));
-        if status == 503 {
-            head = head.field("Retry-After", "1");
+        for (name, value) in hints(cause, status) {
+            head = head.field(name, value);
         }
         let head = head.build().expect("a status of three digits and fields without line breaks make a sound head");
         (head, body)
+    }
+}
+
+/// Fields that tell a client what would do better.
+fn hints(cause: Cause, status: u16) -> &'static [(&'static str, &'static str)] {
+    match (cause, status) {
+        (_, 503) => &[("Retry-After", "1")],
+        // RFC 9110, 15.5.6.
+        (Cause::WebSocketMethod, 405) => &[("Allow", "GET")],
+        // RFC 6455, 4.4; RFC 9110, 15.5.22.
+        (Cause::WebSocketVersion, 426) => {
+            &[("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13")]
+        }
+        _ => &[],
     }
 }
 
@@ -154,6 +168,19 @@ mod tests {
         assert_eq!(head.fields.find("content-type"), Some(&b"text/html; charset=utf-8"[..]));
         assert!(body.starts_with(b"<!doctype html>") && body.ends_with(b"</html>\n"));
         assert_eq!(head.fields.find("retry-after"), None);
+    }
+
+    #[test]
+    fn a_refused_websocket_is_told_what_would_be_accepted() {
+        let fields = |cause: Cause, names: &[&str]| {
+            let (head, _) = Pages::default().render(cause, cause.status(), None);
+            assert!(!head.keep_alive && !head.close);
+            names.iter().map(|name| head.fields.find(name).unwrap_or_default().to_vec()).collect::<alloc::vec::Vec<_>>()
+        };
+        assert_eq!(fields(Cause::WebSocketMethod, &["allow"]), [b"GET"]);
+        let names = ["upgrade", "connection", "sec-websocket-version"];
+        assert_eq!(fields(Cause::WebSocketVersion, &names), [&b"websocket"[..], b"Upgrade", b"13"]);
+        assert_eq!(fields(Cause::WebSocketKey, &["allow", "upgrade"]), [b"", b""]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::io::Cursor;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use super::Kind;
 use crate::error::Cause;
 
 /// The longest header: two bytes, eight of length, four of mask.
@@ -53,6 +54,16 @@ impl Opcode {
             OpCode::Control(Control::Ping) => Some(Self::Ping),
             OpCode::Control(Control::Pong) => Some(Self::Pong),
             OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_)) => None,
+        }
+    }
+}
+
+impl Kind {
+    /// The opcode of a message's first frame.
+    pub(super) fn opcode(self) -> Opcode {
+        match self {
+            Self::Text => Opcode::Text,
+            Self::Binary => Opcode::Binary,
         }
     }
 }

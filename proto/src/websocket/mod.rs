@@ -9,6 +9,7 @@
 //!  └───── violation, ping timeout, peer's end ────────────────────────────────┴──> closing
 //! ```
 
+mod deflate;
 mod frame;
 pub mod handshake;
 mod negotiate;
@@ -34,6 +35,7 @@ use crate::limits::Limits;
 use crate::rope::Rope;
 use crate::time::{Duration, Instant};
 
+use deflate::Codec;
 use receive::Incoming;
 use send::Backlog;
 use timing::Clock;
@@ -159,6 +161,7 @@ pub struct Connection {
     /// Where a client gets its masks.
     masks: Option<Box<dyn Entropy + Send>>,
     deflate: Option<Deflate>,
+    codec: Option<Box<Codec>>,
     /// Why the close frame was sent that was.
     close_sent: Option<Cause>,
     closing: Option<Cause>,
@@ -196,6 +199,7 @@ impl Connection {
             incoming: Incoming::default(),
             masks,
             deflate,
+            codec: None,
             close_sent: None,
             closing: None,
             is_violation: false,
@@ -265,7 +269,7 @@ impl Connection {
 
     /// Bytes of memory that an incomplete message holds, and the states of compression where there are any.
     pub fn held(&self) -> usize {
-        self.incoming.held()
+        self.incoming.held() + self.codec.as_ref().map_or(0, |codec| codec.held())
     }
 
     /// Why nothing more will be read, or queued: close the transport when [`queued`](Self::queued) is zero.
@@ -291,6 +295,10 @@ impl Connection {
         self.masks.is_some()
     }
 
+    fn codec(&mut self) -> &mut Codec {
+        self.codec.get_or_insert_default()
+    }
+
     /// Says farewell to a peer that broke the protocol (RFC 6455, 7.1.7).
     fn violate(&mut self, cause: Cause, now: Instant) {
         if self.close_sent.is_none() {
@@ -303,6 +311,7 @@ impl Connection {
     fn close(&mut self, cause: Cause) {
         self.closing.get_or_insert(cause);
         self.incoming = Incoming::default();
+        self.drop_decoder();
         self.clock.stop();
     }
 }

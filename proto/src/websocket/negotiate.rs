@@ -118,14 +118,15 @@ pub(super) fn choose<'a>(values: impl Iterator<Item = &'a [u8]>, policy: Deflate
     };
     let offer = extensions(values).flatten().filter(Extension::is_deflate).find_map(|extension| {
         let offer = extension.deflate()?;
-        // Nothing here makes a window of 8 bits, and unasked the client's may be as large as it likes.
+        // Nothing here makes a window of 8 bits.
         (offer.server_max_window_bits != Some(8)).then_some(offer)
     })?;
     Some(Deflate {
         server_no_context_takeover: offer.server_no_context_takeover || per_message,
         client_no_context_takeover: offer.client_no_context_takeover || per_message,
         server_max_window_bits: offer.server_max_window_bits,
-        client_max_window_bits: offer.client_max_window_bits.filter(|bits| (9..15).contains(bits)),
+        // Whatever the client uses can be decompressed.
+        client_max_window_bits: None,
     })
 }
 
@@ -153,19 +154,18 @@ fn extensions<'a>(values: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item 
 /// semicolons and equals signs separate wherever they stand.
 struct Extension<'a> {
     name: &'a str,
-    rest: &'a str,
+    parameters: Option<&'a str>,
 }
 
 impl<'a> Extension<'a> {
     fn parse(text: &'a [u8]) -> Option<Self> {
         let text = core::str::from_utf8(text).ok()?;
-        let (name, rest) = match text.split_once(';') {
-            Some((name, rest)) => (name.trim_ascii(), Some(rest)),
-            None => (text.trim_ascii(), None),
+        let (name, parameters) = match text.split_once(';') {
+            Some((name, parameters)) => (name, Some(parameters)),
+            None => (text, None),
         };
-        let extension = Self { name, rest: rest.unwrap_or_default() };
-        let sound = is_token(name.as_bytes())
-            && (rest.is_none() || extension.parameters().all(|parameter| parameter.is_some()));
+        let extension = Self { name: name.trim_ascii(), parameters };
+        let sound = is_token(extension.name.as_bytes()) && extension.parameters().all(|parameter| parameter.is_some());
         sound.then_some(extension)
     }
 
@@ -175,9 +175,7 @@ impl<'a> Extension<'a> {
 
     /// Names and values; `None` for what is neither.
     fn parameters(&self) -> impl Iterator<Item = Option<(&'a str, Option<&'a str>)>> + use<'a> {
-        let rest = self.rest;
-        let several = (!rest.is_empty()).then(|| rest.split(';'));
-        several.into_iter().flatten().map(|parameter| {
+        self.parameters.into_iter().flat_map(|text| text.split(';')).map(|parameter| {
             let (name, value) = match parameter.split_once('=') {
                 Some((name, value)) => (name.trim_ascii(), Some(unquoted(value.trim_ascii())?)),
                 None => (parameter.trim_ascii(), None),

@@ -6,7 +6,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-use super::frame::{HEADER_MAX, Opcode};
+use super::deflate::encode_alone;
+use super::frame::HEADER_MAX;
 use super::send::write_frame;
 use super::{Kind, Message};
 use crate::rope::SHARE_MIN;
@@ -36,6 +37,8 @@ pub struct Prepared {
     /// Header and payload.
     frame: Bytes,
     header: usize,
+    /// The same, compressed, by the size of the window; the frame itself where compression makes it no shorter.
+    compressed: Vec<(u8, Bytes)>,
 }
 
 impl Prepared {
@@ -45,14 +48,10 @@ impl Prepared {
             message.kind == Kind::Binary || simdutf8::basic::from_utf8(&message.payload).is_ok(),
             "text is UTF-8"
         );
-        let opcode = match message.kind {
-            Kind::Text => Opcode::Text,
-            Kind::Binary => Opcode::Binary,
-        };
         let mut frame = Vec::with_capacity(HEADER_MAX + message.payload.len());
-        write_frame(&mut frame, opcode, false, &message.payload, None);
+        write_frame(&mut frame, message.kind.opcode(), false, &message.payload, None);
         let header = frame.len() - message.payload.len();
-        Self { kind: message.kind, frame: frame.into(), header }
+        Self { kind: message.kind, frame: frame.into(), header, compressed: Vec::new() }
     }
 
     /// As [`new`](Self::new); for as long as any of the bytes wait anywhere, `ledger` counts them. Small messages are
@@ -83,5 +82,23 @@ impl Prepared {
     /// The message as a frame that is neither compressed nor masked.
     pub(super) fn frame(&self) -> &Bytes {
         &self.frame
+    }
+
+    /// The message as a frame that is compressed by itself, if that makes it shorter.
+    pub(super) fn compressed(&mut self, window_bits: u8) -> &Bytes {
+        let known = self.compressed.iter().position(|(bits, _)| *bits == window_bits);
+        let index = known.unwrap_or_else(|| {
+            let frame = match encode_alone(self.payload(), window_bits) {
+                Some(payload) => {
+                    let mut frame = Vec::with_capacity(HEADER_MAX + payload.len());
+                    write_frame(&mut frame, self.kind.opcode(), true, &payload, None);
+                    frame.into()
+                }
+                None => self.frame.clone(),
+            };
+            self.compressed.push((window_bits, frame));
+            self.compressed.len() - 1
+        });
+        &self.compressed[index].1
     }
 }

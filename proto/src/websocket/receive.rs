@@ -9,6 +9,7 @@ use core::mem;
 
 use bytes::Bytes;
 
+use super::deflate::{Decoded, Decoder, FLUSH_END};
 use super::frame::{Header, Mask, Opcode};
 use super::{Close, Connection, Event, Kind, Message};
 use crate::error::Cause;
@@ -40,7 +41,17 @@ struct Frame {
 #[derive(Clone, Copy)]
 struct Begun {
     kind: Kind,
+    compressed: bool,
 }
+
+/// A compressed message may be longer on the wire than it is: by this much, and by a part in so many.
+const DEFLATE_SLACK: u64 = 1024;
+
+/// Room that is made at least for what is decompressed.
+const INFLATE_ROOM: usize = 256;
+
+/// Compressed bytes are unmasked in pieces of this size.
+const PIECE: usize = 4096;
 
 impl Incoming {
     pub(super) fn held(&self) -> usize {
@@ -70,6 +81,28 @@ impl Incoming {
         self.check(kind)
     }
 
+    /// Appends a part of a compressed message, and checks what it says. The checks come in the same order however the
+    /// bytes come: characters up to the first byte too many, the size, the compression.
+    fn inflate(&mut self, decoder: &mut Decoder, mut piece: &[u8], kind: Kind, max: usize) -> Result<(), Cause> {
+        loop {
+            if self.buffer.len() == self.buffer.capacity() {
+                let wanted = self.buffer.len().max(piece.len() * 4).max(INFLATE_ROOM);
+                self.buffer.reserve_exact(wanted.min((max - self.buffer.len()).saturating_add(1)));
+            }
+            let (used, result) = decoder.decode(piece, &mut self.buffer);
+            piece = &piece[used..];
+            let too_large = self.buffer.len() > max;
+            self.buffer.truncate(max.saturating_add(1));
+            self.check(kind)?;
+            if too_large {
+                return Err(Cause::MessageTooLarge);
+            }
+            if result? == Decoded::All {
+                return Ok(());
+            }
+        }
+    }
+
     /// Checks what is new; a character that is not complete waits for its rest.
     fn check(&mut self, kind: Kind) -> Result<(), Cause> {
         if kind == Kind::Text {
@@ -81,6 +114,9 @@ impl Incoming {
     fn finish(&mut self, kind: Kind) -> Result<Message, Cause> {
         if kind == Kind::Text && self.checked < self.buffer.len() {
             return Err(Cause::Utf8Invalid);
+        }
+        if self.buffer.capacity() / 2 > self.buffer.len() {
+            self.buffer.shrink_to_fit();
         }
         let payload = Bytes::from(mem::take(&mut self.buffer));
         *self = Self::default();
@@ -109,6 +145,7 @@ impl Connection {
         if let Some(payload) = whole
             && header.is_final
             && self.incoming.frames == 1
+            && !begun.compressed
             && self.close_sent.is_none()
         {
             self.event = Some(Event::Message(whole_message(payload, header.mask, begun.kind)?));
@@ -128,7 +165,7 @@ impl Connection {
         };
         let incoming = &mut self.incoming;
         let begun = match (kind, incoming.message) {
-            (Some(kind), None) => Begun { kind },
+            (Some(kind), None) => Begun { kind, compressed: header.compressed },
             (None, Some(begun)) => begun,
             (Some(_), Some(_)) | (None, None) => return Err(Cause::FragmentUnexpected),
         };
@@ -137,7 +174,11 @@ impl Connection {
         if self.close_sent.is_none() {
             incoming.wire = incoming.wire.saturating_add(header.payload);
             incoming.frames += 1;
-            if incoming.wire > self.settings.message_bytes as u64 {
+            let mut max = self.settings.message_bytes as u64;
+            if begun.compressed {
+                max = max.saturating_add(max / DEFLATE_SLACK + DEFLATE_SLACK);
+            }
+            if incoming.wire > max {
                 return Err(Cause::MessageTooLarge);
             }
             if incoming.frames > self.settings.frames {
@@ -150,12 +191,16 @@ impl Connection {
     /// Takes what is there of a data frame's payload.
     fn take_payload(&mut self, frame: Frame, data: &[u8]) -> Result<usize, Cause> {
         let n = usize::try_from(frame.left).map_or(data.len(), |left| left.min(data.len()));
-        let incoming = &mut self.incoming;
-        let Some(begun) = incoming.message else { return Err(Cause::FragmentUnexpected) };
+        let Some(begun) = self.incoming.message else { return Err(Cause::FragmentUnexpected) };
         let drop = self.close_sent.is_some();
-        if !drop && n > 0 {
-            incoming.append(&data[..n], begun.kind, frame)?;
+        if drop || n == 0 {
+            // There is nothing to take, or nobody who wants it.
+        } else if begun.compressed {
+            self.take_compressed(frame, &data[..n], begun.kind)?;
+        } else {
+            self.incoming.append(&data[..n], begun.kind, frame)?;
         }
+        let incoming = &mut self.incoming;
         let left = frame.left - n as u64;
         if left > 0 {
             incoming.frame = Some(Frame { left, mask: frame.mask.after(n), ..frame });
@@ -166,10 +211,56 @@ impl Connection {
             if drop {
                 *incoming = Incoming::default();
             } else {
-                self.event = Some(Event::Message(incoming.finish(begun.kind)?));
+                if begun.compressed {
+                    self.end_compressed(begun.kind)?;
+                }
+                self.event = Some(Event::Message(self.incoming.finish(begun.kind)?));
             }
         }
         Ok(n)
+    }
+
+    /// Decompresses what is there of a compressed message.
+    fn take_compressed(&mut self, frame: Frame, data: &[u8], kind: Kind) -> Result<(), Cause> {
+        let max = self.settings.message_bytes;
+        let mut mask = frame.mask;
+        let mut piece = [0; PIECE];
+        for masked in data.chunks(PIECE) {
+            let piece = &mut piece[..masked.len()];
+            piece.copy_from_slice(masked);
+            mask.apply(piece);
+            mask = mask.after(masked.len());
+            let decoder = self.codec.get_or_insert_default().decoder.get_or_insert_with(Decoder::new);
+            self.incoming.inflate(decoder, piece, kind, max)?;
+        }
+        Ok(())
+    }
+
+    /// The last frame of a compressed message is complete: what its sender left out is put back (RFC 7692, 7.2.2).
+    fn end_compressed(&mut self, kind: Kind) -> Result<(), Cause> {
+        let max = self.settings.message_bytes;
+        let decoder = self.codec.get_or_insert_default().decoder.get_or_insert_with(Decoder::new);
+        // No byte at all is not what an empty message looks like, but what else could it mean?
+        if !decoder.has_ended() && self.incoming.wire > 0 {
+            self.incoming.inflate(decoder, &FLUSH_END, kind, max)?;
+        }
+        let keeps_no_context = self.deflate.is_none_or(|deflate| {
+            if self.is_client() { deflate.server_no_context_takeover } else { deflate.client_no_context_takeover }
+        });
+        if keeps_no_context {
+            self.drop_decoder();
+        }
+        Ok(())
+    }
+
+    /// Lets go of the decompressor.
+    pub(super) fn drop_decoder(&mut self) {
+        if let Some(codec) = &mut self.codec {
+            codec.decoder = None;
+            if codec.encoder.is_none() {
+                self.codec = None;
+            }
+        }
     }
 
     fn take_control(&mut self, opcode: Opcode, payload: Bytes) -> Result<(), Cause> {

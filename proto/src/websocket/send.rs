@@ -9,7 +9,9 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::deflate::{DEFLATE_MIN, Encoder, encode_alone};
 use super::frame::{CONTROL_MAX, HEADER_MAX, Mask, Opcode, push_header};
+use super::negotiate::WINDOW_BITS_MAX;
 use super::receive::may_be_sent;
 use super::{Close, Connection, Event, Kind, Message, Prepared, Queued, SendError};
 use crate::error::Cause;
@@ -128,7 +130,17 @@ impl Connection {
             self.queue(Waiting::Message(message.message()));
             return Ok(queued);
         }
-        let frame = message.frame();
+        let frame = match self.deflate {
+            Some(deflate) if message.payload().len() >= DEFLATE_MIN => {
+                if !deflate.server_no_context_takeover {
+                    let queued = self.admit(message.payload().len() + HEADER_MAX)?;
+                    self.queue(Waiting::Message(message.message()));
+                    return Ok(queued);
+                }
+                message.compressed(deflate.server_max_window_bits.unwrap_or(WINDOW_BITS_MAX))
+            }
+            Some(_) | None => message.frame(),
+        };
         let queued = self.admit(frame.len())?;
         if self.may_commit() {
             if frame.len() < SHARE_MIN { self.outbound.push_copy(frame) } else { self.outbound.push(frame.clone()) }
@@ -272,11 +284,7 @@ impl Connection {
     fn commit_waiting(&mut self, waiting: Waiting) {
         match waiting {
             Waiting::Message(Message { kind, payload }) => {
-                let opcode = match kind {
-                    Kind::Text => Opcode::Text,
-                    Kind::Binary => Opcode::Binary,
-                };
-                self.commit_data(opcode, payload);
+                self.commit_data(kind.opcode(), payload);
             }
             Waiting::Frame(frame) => self.outbound.push_shared(frame),
         }
@@ -289,25 +297,57 @@ impl Connection {
             payload.extend_from_slice(&close.reason);
         }
         self.commit(Opcode::Close, &payload);
+        // Nothing is compressed any more.
+        if let Some(codec) = &mut self.codec {
+            codec.encoder = None;
+        }
     }
 
     fn commit_data(&mut self, opcode: Opcode, payload: Bytes) {
+        match self.compress(&payload) {
+            Some(compressed) => self.commit_frame(opcode, true, compressed.into()),
+            None => self.commit_frame(opcode, false, payload),
+        }
+    }
+
+    /// Compresses a payload, if that was agreed on and is of use.
+    fn compress(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
+        let deflate = self.deflate.filter(|_| payload.len() >= DEFLATE_MIN)?;
+        let (window_bits, keeps_no_context) = if self.is_client() {
+            (deflate.client_max_window_bits, deflate.client_no_context_takeover)
+        } else {
+            (deflate.server_max_window_bits, deflate.server_no_context_takeover)
+        };
+        let window_bits = window_bits.unwrap_or(WINDOW_BITS_MAX);
+        if keeps_no_context {
+            return encode_alone(payload, window_bits);
+        }
+        // What went through the compressor is part of the context, so it has to be sent as it came out.
+        Some(self.codec().encoder.get_or_insert_with(|| Encoder::new(window_bits)).encode(payload))
+    }
+
+    fn commit_frame(&mut self, opcode: Opcode, compressed: bool, payload: Bytes) {
         if payload.len() <= COPY_MAX {
-            self.commit(opcode, &payload);
+            self.commit_copy(opcode, compressed, &payload);
         } else if let Some(mask) = self.next_mask() {
             let mut frame = Vec::with_capacity(HEADER_MAX + payload.len());
-            write_frame(&mut frame, opcode, false, &payload, Some(mask));
+            write_frame(&mut frame, opcode, compressed, &payload, Some(mask));
             self.outbound.push(frame.into());
         } else {
-            self.outbound.push_with(HEADER_MAX, |out| push_header(out, opcode, false, payload.len(), None));
+            self.outbound.push_with(HEADER_MAX, |out| push_header(out, opcode, compressed, payload.len(), None));
             self.outbound.push(payload);
         }
     }
 
-    /// Puts a frame of a short payload into the outbound rope.
+    /// Puts a control frame into the outbound rope.
     fn commit(&mut self, opcode: Opcode, payload: &[u8]) {
+        self.commit_copy(opcode, false, payload);
+    }
+
+    fn commit_copy(&mut self, opcode: Opcode, compressed: bool, payload: &[u8]) {
         let mask = self.next_mask();
-        self.outbound.push_with(HEADER_MAX + payload.len(), |out| write_frame(out, opcode, false, payload, mask));
+        let expected = HEADER_MAX + payload.len();
+        self.outbound.push_with(expected, |out| write_frame(out, opcode, compressed, payload, mask));
     }
 
     fn next_mask(&mut self) -> Option<Mask> {
