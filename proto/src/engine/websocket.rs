@@ -19,7 +19,7 @@ use super::contract::Shut;
 use super::link::{Protocol, WebSocketLink};
 use super::route::Parcel;
 use super::session::{Answer, Server};
-use crate::config::matches_pattern;
+use crate::config::{NodeLoss, matches_pattern};
 use crate::error::Cause;
 use crate::http::{Request, Response};
 use crate::message::Kind;
@@ -90,6 +90,10 @@ impl Engine {
         session.deadline = None;
         self.memory -= session.kept.len;
         session.kept.lose();
+        if host.node_loss == NodeLoss::Close {
+            // Nobody asks for its fields again, and it may be idle for long.
+            session.request = session.request.line_alone();
+        }
         if let Some(node) = session.node() {
             self.nodes.list[node].open += 1;
             self.pump_hosts_of(node);

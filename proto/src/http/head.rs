@@ -229,6 +229,14 @@ impl Request {
         self.accept.map(|span| span.in_text(&self.fields.text))
     }
 
+    /// The request line without the fields, for whoever keeps it long: a copy of its own.
+    pub(crate) fn line_alone(&self) -> Self {
+        let line = self.fields.start();
+        let text = Bytes::from([&self.fields.text[..line], b"\r\n"].concat());
+        let host = if self.host.start() < line { self.host } else { Span::default() };
+        Self { fields: Fields::new(text, Vec::new()), host, upgrade: None, accept: None, ..*self }
+    }
+
     /// Whether the method is HEAD.
     pub fn is_head(&self) -> bool {
         self.method() == b"HEAD"
