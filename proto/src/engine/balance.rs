@@ -1,5 +1,7 @@
 //! Who answers a session: the choice of a node, the queue for nodes that are full, and second chances.
 
+use alloc::boxed::Box;
+
 use super::Engine;
 use super::link::{Link, Protocol};
 use super::report::Access;
@@ -329,13 +331,13 @@ impl Engine {
         }
     }
 
-    fn report_access(&mut self, session: Session, cause: Cause, now: Instant) {
+    fn report_access(&mut self, session: Box<Session>, cause: Cause, now: Instant) {
         let waited = session.handed_over.since(session.began);
         let node = session.server.map(|server| match server {
             Server::Node(node) => self.nodes.list[node].name.clone(),
             Server::App(app) => format!("app:{}", self.apps[app].name),
         });
-        self.report(super::report::Report::Access(alloc::boxed::Box::new(Access {
+        self.report(super::report::Report::Access(Box::new(Access {
             sid: Some(session.sid),
             request_id: session.request_id,
             client: session.client,

@@ -188,7 +188,8 @@ impl Session {
 /// All sessions. A sid is: shard, slot (4 bytes), generation (3 bytes), 8 random bytes.
 #[derive(Default)]
 pub(super) struct Sessions {
-    slab: Slab<Session>,
+    /// Each in a place of its own, so that what a crowd took goes back even if one of it stays.
+    slab: Slab<Box<Session>>,
     /// The last generation of each slot.
     generations: Vec<u32>,
 }
@@ -222,7 +223,7 @@ impl Sessions {
     }
 
     pub fn insert(&mut self, session: Session) -> usize {
-        self.slab.insert(session)
+        self.slab.insert(Box::new(session))
     }
 
     pub fn find(&self, sid: Sid) -> Found {
@@ -240,16 +241,16 @@ impl Sessions {
         }
     }
 
-    pub fn remove(&mut self, slot: usize) -> Option<Session> {
+    pub fn remove(&mut self, slot: usize) -> Option<Box<Session>> {
         self.slab.try_remove(slot)
     }
 
     pub fn at(&self, slot: usize) -> Option<&Session> {
-        self.slab.get(slot)
+        self.slab.get(slot).map(|session| &**session)
     }
 
     pub fn at_mut(&mut self, slot: usize) -> Option<&mut Session> {
-        self.slab.get_mut(slot)
+        self.slab.get_mut(slot).map(|session| &mut **session)
     }
 
     pub fn len(&self) -> usize {
@@ -257,7 +258,7 @@ impl Sessions {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (usize, &Session)> {
-        self.slab.iter()
+        self.slab.iter().map(|(slot, session)| (slot, &**session))
     }
 }
 
