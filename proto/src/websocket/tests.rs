@@ -5,6 +5,8 @@ mod compression;
 mod framing;
 mod handshake;
 
+mod laws;
+mod oracle;
 mod pair;
 mod queue;
 mod timing;
