@@ -10,6 +10,7 @@ pub mod engine;
 pub mod http1;
 pub mod proxy;
 pub mod uwsgi;
+pub mod websocket;
 pub mod zmtp;
 
 /// A body: what it is called, and what it does with an input.
@@ -28,5 +29,6 @@ pub const BODIES: &[Body] = &[
     Body { name: "http1", run: http1::body },
     Body { name: "proxy", run: proxy::body },
     Body { name: "uwsgi", run: uwsgi::body },
+    Body { name: "websocket", run: websocket::body },
     Body { name: "zmtp", run: zmtp::body },
 ];

@@ -147,9 +147,9 @@ fn compressed_data_that_says_nothing_is_bounded_too() {
 #[test]
 fn section_7_1_messages_pass_whatever_was_agreed_on() {
     let mut entropy = SeededEntropy::from_number(7692);
-    let mut noise = vec![0; 20_000];
+    let mut noise = vec![0; 5_000];
     entropy.fill(&mut noise);
-    let words = "the quick brown fox jumps over the lazy dog ".repeat(500);
+    let words = "the quick brown fox jumps over the lazy dog ".repeat(200);
     let events = [
         text("short"),
         text(&words),
@@ -178,7 +178,7 @@ fn section_7_1_messages_pass_whatever_was_agreed_on() {
             let (down, up) = (written(&mut server), written(&mut client));
             assert_eq!(feed(&mut client, &down), events, "{deflate:?}");
             assert_eq!(feed(&mut server, &up), events, "{deflate:?}");
-            assert!(down.len() < 100_000, "{} {deflate:?}", down.len());
+            assert!(down.len() < 40_000, "{} {deflate:?}", down.len());
             // Without a context nothing is kept between two messages.
             assert_eq!(server.held() == 0, no_context);
         }
