@@ -11,6 +11,10 @@
 //! C> BYTES               a client (C, C2, C3...; connects when first named) sends bytes; Z is a raw peer of the node port
 //! C< BYTES               ... and gets exactly these
 //! C closed | C reset     ... and then the connection is over, in good order or not (Z ends: in either way)
+//! C opens TARGET [BYTES] a client asks for a WebSocket, with further fields
+//! C opened               ... and gets a 101 that says nothing but yes
+//! C>> FRAME              a client sends a frame of its WebSocket, masked
+//! C<< FRAME              ... and gets one
 //! C half-closes | C closes | C resets
 //! N> SID TYPE [BODY]     a node sends a message; SID is $1 for the first session that a node hears of, and so on
 //! N< SID TYPE [BODY]     ... and gets one; requests are told by their variables, pieces of a body as one
@@ -21,11 +25,16 @@
 //! count CAUSE N          the statistics have counted a cause so often
 //! ```
 //!
+//! A frame is `text BYTES`, `binary BYTES`, `continuation BYTES`, `ping BYTES`, `pong BYTES`, `close [CODE] [BYTES]` or
+//! `opcode-N BYTES`; before that may stand `more` (it is not the last of its message), `rsv1`, `rsv2`, `rsv3`, and where
+//! the client sends it, `unmasked`. What a node says may name a session in its type or body: `@$1:websocket`. An empty
+//! SID is written `-`. A request for a WebSocket is told as `websocket` in place of the variables that ask for it.
+//!
 //! Bytes are text with the escapes `\r \n \t \0 \s \\ \xHH`, and `${x*20000}` for a run of one byte. A line that
 //! nobody expected, or one that does not come, fails the dialogue. In virtual time the whole of what came is compared,
 //! in the order nodes, clients; `UPDATE=1` writes it into the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -33,6 +42,7 @@ use std::time::Duration;
 use blastbeat_proto::engine::{Control, Report, Value};
 use blastbeat_proto::error::Cause;
 
+use crate::frames::{self, Frame};
 use crate::host::{Ended, Host};
 use crate::packet;
 use crate::stage::{Client, Node, Stage};
@@ -53,6 +63,9 @@ const LEFT_OUT: [&str; 10] = [
     "REMOTE_PORT",
     "REQUEST_ID",
 ];
+
+/// The reserved bits of a frame.
+const RESERVED: [(u8, &str); 3] = [(4, "rsv1"), (2, "rsv2"), (1, "rsv3")];
 
 /// Plays the dialogue of that name on a host.
 ///
@@ -101,7 +114,8 @@ pub fn play(name: &str, host: Box<dyn Host>) {
 
 fn is_expectation(line: &str) -> bool {
     let (actor, rest) = line.split_once(' ').unwrap_or((line, ""));
-    is_actor(actor.trim_end_matches('<')) && (actor.ends_with('<') || matches!(rest, "closed" | "reset" | "ends"))
+    is_actor(actor.trim_end_matches('<'))
+        && (actor.ends_with('<') || matches!(rest, "closed" | "reset" | "ends" | "opened"))
 }
 
 fn is_actor(word: &str) -> bool {
@@ -112,10 +126,8 @@ fn is_actor(word: &str) -> bool {
 fn join_pieces(lines: &[String]) -> Vec<String> {
     let mut joined: Vec<String> = Vec::new();
     for line in lines {
-        match (joined.last_mut(), line.split_once("< ")) {
-            (Some(last), Some((actor, bytes)))
-                if !actor.starts_with('N') && last.starts_with(&format!("{actor}< ")) =>
-            {
+        match (joined.last_mut(), piece(line)) {
+            (Some(last), Some((actor, bytes))) if piece(last).is_some_and(|(other, _)| other == actor) => {
                 last.push_str(bytes);
             }
             _ => joined.push(line.clone()),
@@ -126,13 +138,19 @@ fn join_pieces(lines: &[String]) -> Vec<String> {
 
 /// Writes what a client gets as one line for each of its lines.
 fn split_lines(line: &str) -> Vec<String> {
-    match line.split_once("< ") {
-        Some((actor, bytes)) if !actor.starts_with('N') => {
+    match piece(line) {
+        Some((actor, bytes)) => {
             let lines = bytes.split_inclusive("\\n");
             lines.map(|bytes| format!("{actor}< {bytes}")).collect()
         }
-        _ => vec![line.to_owned()],
+        None => vec![line.to_owned()],
     }
+}
+
+/// Reads a line of what a client gets as bytes: the client and the bytes.
+fn piece(line: &str) -> Option<(&str, &str)> {
+    let (actor, bytes) = line.split_once("< ")?;
+    (is_actor(actor) && !actor.starts_with('N')).then_some((actor, bytes))
 }
 
 struct Player {
@@ -141,6 +159,8 @@ struct Player {
     over: BTreeMap<String, bool>,
     nodes: BTreeMap<String, Node>,
     sids: Vec<Vec<u8>>,
+    /// Clients whose 101 has come.
+    open: BTreeSet<String>,
 }
 
 impl Player {
@@ -157,7 +177,14 @@ impl Player {
         );
         let mut stage = Stage::new(host);
         stage.start(&ini);
-        Self { stage, clients: BTreeMap::new(), over: BTreeMap::new(), nodes: BTreeMap::new(), sids: Vec::new() }
+        Self {
+            stage,
+            clients: BTreeMap::new(),
+            over: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            sids: Vec::new(),
+            open: BTreeSet::new(),
+        }
     }
 
     /// Does what a line says.
@@ -191,6 +218,22 @@ impl Player {
                 let name = format!("n{}", &if actor == "N" { "1" } else { &actor[1..] });
                 let node = self.stage.node_with(&name, up[2..].trim());
                 self.nodes.insert(actor.to_owned(), node);
+            }
+            (actor, opens) if is_actor(actor) && opens.starts_with("opens ") => {
+                let (target, fields) = opens[6..].split_once(' ').unwrap_or((&opens[6..], ""));
+                let fields = String::from_utf8(unescape(fields)).expect("fields are text");
+                let client = self.client(actor);
+                self.stage.send(client, frames::request(target, &fields));
+                self.stage.settle();
+            }
+            (speaks, frame) if is_actor(speaks.trim_end_matches('>')) && speaks.ends_with(">>") => {
+                let client = self.client(speaks.trim_end_matches('>'));
+                let bytes = match frame.strip_prefix("unmasked ") {
+                    Some(frame) => frame_of(frame).unmasked(),
+                    None => frame_of(frame).masked(),
+                };
+                self.stage.send(client, bytes);
+                self.stage.settle();
             }
             (speaks, text) if is_actor(speaks.trim_end_matches('>')) && speaks.ends_with('>') => {
                 let actor = speaks.trim_end_matches('>');
@@ -231,7 +274,22 @@ impl Player {
             Some(number) => self.sids[number.parse::<usize>().expect("a session's number") - 1].clone(),
             None => unescape(sid.trim_matches('-')),
         };
-        self.stage.tell(node, &sid, kind, unescape(body));
+        let (kind, body) = (self.with_sids(kind), self.with_sids(body));
+        self.stage.tell(node, &sid, kind, body);
+    }
+
+    /// Bytes in which `@$1` stands for the id of the first session.
+    fn with_sids(&self, text: &str) -> Vec<u8> {
+        let mut pieces = text.split("@$");
+        let mut bytes = unescape(pieces.next().unwrap_or_default());
+        for piece in pieces {
+            let end = piece.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(piece.len());
+            let number: usize = piece[..end].parse().expect("a session's number");
+            bytes.push(b'@');
+            bytes.extend_from_slice(&self.sids[number - 1]);
+            bytes.extend(unescape(&piece[end..]));
+        }
+        bytes
     }
 
     fn log(&mut self, text: &str) {
@@ -271,12 +329,46 @@ impl Player {
         }
         for (actor, client) in self.clients.clone() {
             let came = self.stage.take_incoming(client);
-            if !came.is_empty() {
-                lines.extend(split_lines(&format!("{actor}< {}", escape(&came))));
-            }
+            lines.extend(self.client_lines(&actor, &came));
             lines.extend(self.end_line(&actor, client));
         }
         lines
+    }
+
+    fn client_lines(&mut self, actor: &str, mut came: &[u8]) -> Vec<String> {
+        let text = |bytes: &[u8]| match bytes {
+            [] => Vec::new(),
+            _ => split_lines(&format!("{actor}< {}", escape(bytes))),
+        };
+        let mut lines = Vec::new();
+        if !self.open.contains(actor) {
+            let Some(start) = find(came, b"HTTP/1.1 101 ") else { return text(came) };
+            let end = start + find(&came[start..], b"\r\n\r\n").expect("a head comes whole") + 4;
+            lines.extend(text(&came[..start]));
+            match &came[start..end] {
+                head if head == frames::SWITCHING.as_bytes() => lines.push(format!("{actor} opened")),
+                head => lines.extend(text(head)),
+            }
+            self.open.insert(actor.to_owned());
+            came = &came[end..];
+        }
+        while let Some((frame, used)) = Frame::read(came) {
+            lines.push(format!("{actor}<< {}", tell_frame(&frame)));
+            came = &came[used..];
+        }
+        lines.extend(text(came));
+        lines
+    }
+
+    /// Bytes in which the ids of known sessions are written as `@$1`.
+    fn without_sids(&self, bytes: &[u8]) -> String {
+        let known = |window: &[u8]| self.sids.iter().position(|sid| window.strip_prefix(b"@") == Some(sid));
+        match bytes.windows(17).enumerate().find_map(|(at, window)| Some((at, known(window)?))) {
+            Some((at, place)) => {
+                format!("{}@${}{}", escape(&bytes[..at]), place + 1, self.without_sids(&bytes[at + 17..]))
+            }
+            None => escape(bytes),
+        }
     }
 
     fn end_line(&mut self, actor: &str, client: Client) -> Option<String> {
@@ -290,6 +382,11 @@ impl Player {
     fn expect(&mut self, line: &str, name: &str) {
         let (first, rest) = line.split_once(' ').expect("an expectation has two words");
         let actor = first.trim_end_matches('<');
+        if rest == "opened" || first.ends_with("<<") {
+            let bytes = if rest == "opened" { frames::SWITCHING.into() } else { frame_of(rest).unmasked() };
+            let client = self.client(actor);
+            return self.stage.expect(client, bytes);
+        }
         if !first.ends_with('<') {
             let client = self.any(actor);
             let ended = self.stage.read_end(client);
@@ -316,6 +413,14 @@ impl Player {
     }
 
     fn tell_of(&mut self, actor: &str, sid: &[u8], kind: &str, body: &[u8]) -> String {
+        let body = match kind {
+            "uwsgi" => describe(body),
+            "error" => self.without_sids(body),
+            _ => escape(body),
+        };
+        if sid.is_empty() {
+            return format!("{actor}< - {kind} {body}").trim_end().to_owned();
+        }
         let number = match self.sids.iter().position(|known| known == sid) {
             Some(place) => place + 1,
             None => {
@@ -323,9 +428,58 @@ impl Player {
                 self.sids.len()
             }
         };
-        let body = if kind == "uwsgi" { describe(body) } else { escape(body) };
         format!("{actor}< ${number} {kind} {body}").trim_end().to_owned()
     }
+}
+
+/// A frame as a dialogue writes it.
+fn tell_frame(frame: &Frame) -> String {
+    let mut text = if frame.last { String::new() } else { "more ".to_owned() };
+    for (bit, name) in RESERVED {
+        if frame.reserved & bit != 0 {
+            text += name;
+            text.push(' ');
+        }
+    }
+    text += &frame.name();
+    text.push(' ');
+    match frame.payload.split_first_chunk() {
+        Some((code, reason)) if frame.opcode == frames::CLOSE => {
+            write!(text, "{} {}", u16::from_be_bytes(*code), escape(reason)).expect("a string takes all");
+        }
+        _ => text += &escape(&frame.payload),
+    }
+    text.trim_end().to_owned()
+}
+
+/// What [`tell_frame`] has written.
+fn frame_of(text: &str) -> Frame {
+    let mut frame = Frame::new(0, "");
+    let mut rest = text;
+    loop {
+        let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
+        rest = after;
+        if word == "more" {
+            frame.last = false;
+        } else if let Some((bit, _)) = RESERVED.iter().find(|(_, name)| *name == word) {
+            frame.reserved |= bit;
+        } else {
+            frame.opcode = Frame::opcode_of(word).unwrap_or_else(|| panic!("no frame is called {word}: {text}"));
+            break;
+        }
+    }
+    let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+    match code.parse() {
+        Ok(code) if frame.opcode == frames::CLOSE => {
+            frame.payload = [&u16::to_be_bytes(code)[..], &unescape(reason)].concat();
+        }
+        _ => frame.payload = unescape(rest),
+    }
+    frame
+}
+
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    bytes.windows(needle.len()).position(|window| window == needle)
 }
 
 /// A peer that is no ZMTP peer is owed no farewell, so how its connection ends depends on what it has sent too much.
@@ -357,7 +511,16 @@ fn describe(body: &[u8]) -> String {
     let path = if query.is_empty() { get("PATH_INFO") } else { format!("{}?{query}", get("PATH_INFO")) };
     assert!(get("REQUEST_URI").trim_end_matches('?').ends_with(path.trim_start_matches('*')), "{path}: {text}");
     assert_eq!(get("REQUEST_SCHEME"), "http");
+    let asks: Vec<_> = frames::FIELDS.iter().map(|(name, value)| (packet::variable(name), value.as_bytes())).collect();
+    let asks = |name: &str, value: &[u8]| asks.iter().any(|(other, wanted)| other == name && *wanted == value);
+    let opens = variables.iter().filter(|(name, value)| asks(name, value)).count() == frames::FIELDS.len();
+    if opens {
+        text += " websocket";
+    }
     for (name, value) in &variables {
+        if opens && asks(name, value) {
+            continue;
+        }
         if !LEFT_OUT.contains(&&name[..]) && !matches!(&name[..], "REQUEST_URI" | "REQUEST_SCHEME") {
             write!(text, " {name}={}", escape_word(value)).expect("a string takes all");
         }
@@ -451,11 +614,39 @@ mod tests {
     }
 
     #[test]
+    fn frames_come_back() {
+        for text in [
+            "text Hello",
+            "more rsv1 binary \\x01",
+            "continuation",
+            "close 1000 bye",
+            "close",
+            "close \\x03",
+            "rsv2 rsv3 opcode-3 x",
+        ] {
+            assert_eq!(tell_frame(&frame_of(text)), text);
+        }
+        assert_eq!(frame_of("close 1001").payload, [3, 0xe9]);
+    }
+
+    #[test]
     fn expectations_are_told_from_actions() {
-        for line in ["C< x", "N2< $1 end", "C closed", "N closed", "C reset", "Z< "] {
+        for line in ["C< x", "C<< text x", "C opened", "N2< $1 end", "C closed", "N closed", "C reset", "Z< "] {
             assert!(is_expectation(line), "{line}");
         }
-        for line in ["C> x", "N up", "T+ 3", "# C closed", "", "C closes", "drain", "log access", "Nobody closed"] {
+        for line in [
+            "C> x",
+            "N up",
+            "T+ 3",
+            "# C closed",
+            "",
+            "C closes",
+            "C opens /",
+            "C>> text",
+            "drain",
+            "log access",
+            "Nobody closed",
+        ] {
             assert!(!is_expectation(line), "{line}");
         }
     }

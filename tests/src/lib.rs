@@ -10,6 +10,7 @@
 //! any more, in real time after [`PATIENCE`](host::PATIENCE).
 
 pub mod dialogue;
+pub mod frames;
 pub mod host;
 pub mod load;
 pub mod node_link;

@@ -26,6 +26,11 @@ fn text(rest: &mut &[u8]) -> Vec<u8> {
     text.to_vec()
 }
 
+/// The variable that carries a field.
+pub fn variable(field: &str) -> String {
+    format!("HTTP_{}", field.to_uppercase().replace('-', "_"))
+}
+
 /// A packet of these variables: a node's response as a dictionary.
 pub fn encode(variables: &[(&str, &str)]) -> Vec<u8> {
     let mut body = Vec::new();

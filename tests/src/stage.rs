@@ -7,6 +7,7 @@ use blastbeat_proto::config::{Config, Serves};
 use blastbeat_proto::engine::{Access, Control, Report, Snapshot};
 use blastbeat_proto::error::Cause;
 
+use crate::frames::{self, Frame};
 use crate::host::{Ended, Finish, Host, PATIENCE, Peer, PeerId};
 use crate::node_link::NodeLink;
 use crate::{packet, recording};
@@ -281,6 +282,42 @@ impl Stage {
         self.forgiven.insert(client.0);
     }
 
+    // --- WebSockets ---
+
+    /// A new client that asks for a WebSocket.
+    pub fn opens(&mut self, target: &str) -> Client {
+        self.client_sends(frames::request(target, ""))
+    }
+
+    /// A client with an open WebSocket whose session `node` has got: the client and the session.
+    pub fn websocket(&mut self, node: Node, target: &str) -> (Client, Vec<u8>) {
+        let client = self.opens(target);
+        let request = self.request(node);
+        assert_eq!(request.get("HTTP_UPGRADE"), Some("websocket"), "{request:?}");
+        self.expect(client, frames::SWITCHING);
+        (client, request.sid)
+    }
+
+    /// Sends a frame, masked.
+    pub fn send_frame(&mut self, client: Client, frame: &Frame) {
+        self.send(client, frame.masked());
+    }
+
+    /// Waits for exactly this frame.
+    pub fn expect_frame(&mut self, client: Client, frame: &Frame) {
+        self.expect(client, frame.unmasked());
+    }
+
+    /// Waits for the next frame.
+    pub fn frame(&mut self, client: Client) -> Frame {
+        self.until(format!("a frame for {client:?}"), |stage| {
+            let incoming = &mut stage.host.peer(client.0).incoming;
+            let (frame, used) = Frame::read(incoming)?;
+            incoming.drain(..used);
+            Some(frame)
+        })
+    }
+
     // --- nodes ---
 
     /// A node that is up and available.
@@ -342,15 +379,16 @@ impl Stage {
     }
 
     /// Sends a message of a node.
-    pub fn tell(&mut self, node: Node, sid: &[u8], kind: &str, body: impl AsRef<[u8]>) {
+    pub fn tell(&mut self, node: Node, sid: &[u8], kind: impl AsRef<[u8]>, body: impl AsRef<[u8]>) {
+        let kind = kind.as_ref();
         self.up(node);
-        if kind == "retry" {
+        if kind == b"retry" {
             let seat = &mut self.seats[node.0];
             seat.sessions.remove(sid);
             seat.past.insert(sid.to_vec());
             seat.refused.insert(sid.to_vec());
         }
-        self.seats[node.0].link.send(&[sid, kind.as_bytes(), body.as_ref()]);
+        self.seats[node.0].link.send(&[sid, kind, body.as_ref()]);
         self.flush_nodes();
     }
 

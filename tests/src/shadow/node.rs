@@ -79,6 +79,7 @@ impl Node {
             quiet: dice.chance(30),
             credit: dice.chance(40),
             capacity,
+            ..Capabilities::default()
         };
         if capabilities.credit {
             model.with_credit.insert(identity.clone());
