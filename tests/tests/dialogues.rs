@@ -84,6 +84,13 @@ dialogues! {
     expect_continue
     expect_refused_early
     framing_faults_of_nodes
+    groups
+    groups_body
+    groups_max
+    groups_names
+    groups_of_all_kinds
+    groups_of_hosts
+    groups_order
     half_close
     hosts
     http_1_0
@@ -97,6 +104,9 @@ dialogues! {
     node_timeout
     packet_too_large
     pipelining
+    pipes
+    pipes_of_bodies
+    pipes_refused
     quiet
     redispatch
     redispatch_all
@@ -106,6 +116,7 @@ dialogues! {
     retry_hops
     retry_too_late
     retry_without_another_node
+    routes
     slow_body
     slow_heads
     smuggling
@@ -117,4 +128,25 @@ dialogues! {
     unsound_heads_of_nodes
     upload_cut
     uploads
+    websocket_behind_the_handshake
+    websocket_capacity
+    websocket_closed_by_the_client
+    websocket_closed_by_the_node
+    websocket_deflate
+    websocket_drain
+    websocket_echo
+    websocket_fragments
+    websocket_handshake
+    websocket_handshake_by_the_node
+    websocket_handshake_passed_on
+    websocket_handshake_refused
+    websocket_idle
+    websocket_length_of_a_frame
+    websocket_messages_that_do_not_fit
+    websocket_moves
+    websocket_no_node
+    websocket_node_lost
+    websocket_pings
+    websocket_stop
+    websocket_violations
 }
