@@ -12,6 +12,8 @@ mod messages;
 mod operator;
 #[path = "scenarios/pressure.rs"]
 mod pressure;
+#[path = "scenarios/websockets.rs"]
+mod websockets;
 
 /// One virtual host `a` with the nodes `n1`, `n2` and `n3`; `global` stands in the global section.
 fn ini(global: &str) -> String {
