@@ -49,8 +49,8 @@ fn members(stage: &mut Stage, node: Node, count: usize) -> Vec<(Client, Vec<u8>)
     let mut sids = vec![Vec::new(); count];
     for _ in 0..count {
         let request = stage.request(node);
-        let target = request.get("REQUEST_URI").expect("a target");
-        sids[target[1..].parse::<usize>().expect("a number")] = request.sid;
+        let number: usize = request.get("REQUEST_URI").expect("a target")[1..].parse().expect("a number");
+        sids[number] = request.sid;
     }
     for (client, sid) in clients.iter().zip(&sids) {
         stage.expect(*client, blastbeat_tests::frames::SWITCHING);
@@ -351,9 +351,8 @@ fn credit_that_is_exceeded_ends_the_websocket(stage: &mut Stage) {
     stage.pause(client, true);
     stage.settle();
     // All in one piece, so that no byte can leave in between.
-    let messages: Vec<u8> = (0..3)
-        .flat_map(|_| blastbeat_tests::node_link::message(&[&sid, b"websocket", &[b'x'; 600]]))
-        .collect();
+    let messages: Vec<u8> =
+        (0..3).flat_map(|_| blastbeat_tests::node_link::message(&[&sid, b"websocket", &[b'x'; 600]])).collect();
     stage.tell_bytes(node, &messages);
     let end = loop {
         let message = stage.message(node);
