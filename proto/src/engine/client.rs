@@ -100,10 +100,13 @@ impl Engine {
 
     /// Answers a request that gets no session.
     fn refuse_request(&mut self, slot: usize, request: &Request, cause: Cause, now: Instant) {
-        self.stats.count(cause);
         let Some(http) = self.links.at_mut(slot).and_then(|link| link.http()) else { return };
         let client = http.client;
         http.conn.fail(cause, now);
+        // Where it ends the connection, it is counted then.
+        if http.conn.is_closing() != Some(cause) {
+            self.stats.count(cause);
+        }
         self.report_refused(client, request, cause);
     }
 
