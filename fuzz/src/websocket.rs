@@ -51,6 +51,7 @@ fn settings(agreement: u8) -> Arc<Settings> {
         frames: 6,
         ping: Duration::from_secs(30),
         close_timeout: Duration::from_secs(5),
+        farewell_delay: Duration::ZERO,
         queue_bytes: QUEUE_MAX,
         drop_oldest: agreement & 128 == 128,
     })

@@ -73,6 +73,9 @@ pub struct Limits {
     pub websocket_ping: Duration,
     /// From our close frame to the peer's.
     pub websocket_close_timeout: Duration,
+    /// From a message to the farewell of a client that broke the protocol behind it: so long it may still get what
+    /// its node answers. Nodes answer within a few milliseconds.
+    pub websocket_farewell_delay: Duration,
 
     // --- groups ---
     /// Groups that one session may be in.
@@ -127,6 +130,7 @@ impl Limits {
         websocket_frames: 128 * 1024,
         websocket_ping: Duration::from_secs(30),
         websocket_close_timeout: Duration::from_secs(5),
+        websocket_farewell_delay: Duration::from_millis(100),
         groups: 1000,
         message_bytes: 17 * 1024 * 1024,
         frames: 1024,

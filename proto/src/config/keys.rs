@@ -65,6 +65,7 @@ pub(super) const LIMITS: &[LimitKey] = &[
     limit("websocket-max-frames", 1, |limits| Field::Count(&mut limits.websocket_frames)),
     limit("websocket-ping", 0, |limits| Field::TimeOrNever(&mut limits.websocket_ping)),
     limit("websocket-close-timeout", 0, |limits| Field::Time(&mut limits.websocket_close_timeout)),
+    limit("websocket-farewell-delay", 0, |limits| Field::TimeOrNever(&mut limits.websocket_farewell_delay)),
     limit("max-groups", 1, |limits| Field::Count(&mut limits.groups)),
     limit("max-message", 256, |limits| Field::Size(&mut limits.message_bytes)),
     limit("max-frames", 3, |limits| Field::Count(&mut limits.frames)),

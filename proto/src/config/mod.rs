@@ -44,6 +44,7 @@
 //! | `websocket-deflate` | H | `on`, `off`, or `context`: compress across messages, for 300 KiB a client | `off` |
 //! | `websocket-origin` | HH+ | `SCHEME://HOST[:PORT]`, where `*` is any run of characters, or `null`; without it all may | |
 //! | `websocket-protocol` | HH+ | sub-protocols that are spoken; a client gets the first it offers of them | |
+//! | `websocket-farewell-delay` | | a client that breaks the protocol may get answers to its last message for this long; 0: not at all | 0.1 |
 //! | `max-groups` | | groups that one session may be in | 1000 |
 //! | `max-message`, `max-frames` | | a ZeroMQ message; follows a larger `websocket-max-message` | 17m, 1024 |
 //! | `handshake-timeout`, `heartbeat` | | of ZeroMQ links | 10, 10 |

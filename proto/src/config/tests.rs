@@ -557,6 +557,7 @@ fn every_limit_has_a_key() {
         websocket_frames: 1023,
         websocket_ping: time(11),
         websocket_close_timeout: time(12),
+        websocket_farewell_delay: Duration::from_millis(70),
         groups: 1024,
         message_bytes: 1017,
         frames: 1018,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Engine;
 use super::app::AppInput;
+use super::link::Protocol;
 use super::report::{Access, Report};
 use super::route::Parcel;
 use super::session::{Answer, Kept, Server, Session};
@@ -250,8 +251,10 @@ impl Engine {
     pub(super) fn pause(&mut self, client: usize, now: Instant) {
         let Some(link) = self.links.at_mut(client) else { return };
         link.paused = true;
-        if let Some(http) = link.http() {
-            http.conn.set_reading(false, now);
+        match &mut link.protocol {
+            Protocol::Http(http) => http.conn.set_reading(false, now),
+            Protocol::WebSocket(websocket) => websocket.conn.set_reading(false, now),
+            Protocol::Proxy(_) | Protocol::Node(_) => {}
         }
     }
 
@@ -259,8 +262,10 @@ impl Engine {
     pub(super) fn resume(&mut self, client: usize, now: Instant) {
         let Some(link) = self.links.at_mut(client) else { return };
         if core::mem::replace(&mut link.paused, false) {
-            if let Some(http) = link.http() {
-                http.conn.set_reading(true, now);
+            match &mut link.protocol {
+                Protocol::Http(http) => http.conn.set_reading(true, now),
+                Protocol::WebSocket(websocket) => websocket.conn.set_reading(true, now),
+                Protocol::Proxy(_) | Protocol::Node(_) => {}
             }
             self.touch(client);
         }

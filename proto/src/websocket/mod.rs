@@ -6,7 +6,8 @@
 //! ```text
 //! Open ── send Close, fail ──> Close sent ── peer's Close, its end, timeout ──┐
 //!  ├───── peer's Close, which is answered ────────────────────────────────────┤
-//!  └───── violation, ping timeout, peer's end ────────────────────────────────┴──> closing
+//!  ├───── ping timeout, peer's end ───────────────────────────────────────────┤
+//!  └───── violation ──> Violated ── farewell delay, peer's end, Close, fail ──┴──> closing
 //! ```
 
 mod deflate;
@@ -91,6 +92,9 @@ pub struct Settings {
     pub ping: Duration,
     /// From our close frame to the peer's.
     pub close_timeout: Duration,
+    /// From the last message that was received to the farewell of a peer that breaks the protocol: in between answers
+    /// to what it sent before can be sent; zero: it is closed at once.
+    pub farewell_delay: Duration,
     /// What may wait to be written when a message is added. One message may wait whatever its size.
     pub queue_bytes: usize,
     /// Where a message finds no room: whether the oldest that wait are dropped for it, instead of an error.
@@ -105,6 +109,7 @@ impl Settings {
             frames: limits.websocket_frames,
             ping: limits.websocket_ping,
             close_timeout: limits.websocket_close_timeout,
+            farewell_delay: limits.websocket_farewell_delay,
             queue_bytes: limits.write_queue_bytes,
             drop_oldest: false,
         }
@@ -165,7 +170,8 @@ pub struct Connection {
     /// Why the close frame was sent that was.
     close_sent: Option<Cause>,
     closing: Option<Cause>,
-    is_violation: bool,
+    /// What the peer did wrong.
+    violated: Option<Cause>,
 }
 
 impl Connection {
@@ -202,7 +208,7 @@ impl Connection {
             codec: None,
             close_sent: None,
             closing: None,
-            is_violation: false,
+            violated: None,
         }
     }
 
@@ -214,26 +220,29 @@ impl Connection {
 
     /// Takes bytes that the peer sent and returns how many; the caller keeps the rest, at most a header and a control
     /// frame's payload, and offers it again, followed by newer bytes. Takes nothing while an event waits; takes and
-    /// ignores everything once the connection is closing.
+    /// ignores everything after a violation and once the connection is closing.
     pub fn receive(&mut self, data: &[u8], now: Instant) -> usize {
         if !data.is_empty() {
             self.clock.hear(now);
         }
         let mut used = 0;
-        while self.event.is_none() && self.closing.is_none() {
+        while self.event.is_none() && !self.is_deaf() {
             match self.read_step(&data[used..]) {
                 Ok(0) => break,
                 Ok(n) => used += n,
                 Err(cause) => self.violate(cause, now),
             }
         }
-        if self.closing.is_some() { data.len() } else { used }
+        if let Some(Event::Message(_)) = self.event {
+            self.clock.note_message(now);
+        }
+        if self.is_deaf() { data.len() } else { used }
     }
 
     /// Takes note that the peer will send no more; call it when everything before that was offered. The connection is
     /// closing.
     pub fn receive_eof(&mut self, _now: Instant) {
-        self.close(self.close_sent.unwrap_or(Cause::ClientGone));
+        self.close(self.violated.or(self.close_sent).unwrap_or(Cause::ClientGone));
     }
 
     /// What was received.
@@ -244,7 +253,7 @@ impl Connection {
 
     /// How many bytes are welcome: zero while an event waits.
     pub fn room(&self) -> usize {
-        if self.event.is_some() && self.closing.is_none() { 0 } else { usize::MAX }
+        if self.event.is_some() && !self.is_deaf() { 0 } else { usize::MAX }
     }
 
     /// Closes for `cause`, unless a close frame was sent already: queues one with the cause's code and name, and gives
@@ -252,6 +261,9 @@ impl Connection {
     pub fn fail(&mut self, cause: Cause, now: Instant) {
         if self.close_sent.is_none() && self.closing.is_none() {
             self.say_farewell(cause, now);
+            if let Some(violated) = self.violated {
+                self.close(violated);
+            }
         }
     }
 
@@ -281,9 +293,10 @@ impl Connection {
         self.closing
     }
 
-    /// What the peer did wrong, if that is why the connection is closing.
+    /// What the peer did wrong. Nothing more of it is read; [`is_closing`](Self::is_closing) follows within
+    /// [`Settings::farewell_delay`].
     pub fn violation(&self) -> Option<Violation> {
-        self.closing.filter(|_| self.is_violation).map(Violation::from)
+        self.violated.map(Violation::from)
     }
 
     /// Whether a close frame was queued: nothing more can be sent.
@@ -299,13 +312,26 @@ impl Connection {
         self.codec.get_or_insert_default()
     }
 
-    /// Says farewell to a peer that broke the protocol (RFC 6455, 7.1.7).
+    /// The peer broke the protocol: it is told (RFC 6455, 7.1.7), at once or when it may have its last answers.
     fn violate(&mut self, cause: Cause, now: Instant) {
-        if self.close_sent.is_none() {
-            self.say_farewell(cause, now);
+        self.violated = Some(cause);
+        self.incoming = Incoming::default();
+        self.drop_decoder();
+        if self.close_sent.is_some() {
+            self.close(cause);
+        } else if !self.clock.wait_for_answers(self.settings.farewell_delay, now) {
+            self.end_violated(cause, now);
         }
-        self.is_violation = true;
+    }
+
+    fn end_violated(&mut self, cause: Cause, now: Instant) {
+        self.say_farewell(cause, now);
         self.close(cause);
+    }
+
+    /// Whether what the peer says is of no interest any more.
+    fn is_deaf(&self) -> bool {
+        self.closing.is_some() || self.violated.is_some()
     }
 
     fn close(&mut self, cause: Cause) {

@@ -30,6 +30,17 @@ impl Drop for Counted {
     }
 }
 
+/// Lets a ledger count a frame that is shared wherever it waits.
+fn counted(frame: Bytes, ledger: Option<&Arc<AtomicUsize>>) -> Bytes {
+    match ledger {
+        Some(ledger) if frame.len() >= SHARE_MIN => {
+            ledger.fetch_add(frame.len(), Ordering::Relaxed);
+            Bytes::from_owner(Counted { bytes: frame, ledger: Arc::clone(ledger) })
+        }
+        Some(_) | None => frame,
+    }
+}
+
 /// A message encoded once for any number of server connections.
 #[derive(Clone, Debug)]
 pub struct Prepared {
@@ -39,6 +50,7 @@ pub struct Prepared {
     header: usize,
     /// The same, compressed, by the size of the window; the frame itself where compression makes it no shorter.
     compressed: Vec<(u8, Bytes)>,
+    ledger: Option<Arc<AtomicUsize>>,
 }
 
 impl Prepared {
@@ -51,18 +63,15 @@ impl Prepared {
         let mut frame = Vec::with_capacity(HEADER_MAX + message.payload.len());
         write_frame(&mut frame, message.kind.opcode(), false, &message.payload, None);
         let header = frame.len() - message.payload.len();
-        Self { kind: message.kind, frame: frame.into(), header, compressed: Vec::new() }
+        Self { kind: message.kind, frame: frame.into(), header, compressed: Vec::new(), ledger: None }
     }
 
     /// As [`new`](Self::new); for as long as any of the bytes wait anywhere, `ledger` counts them. Small messages are
     /// copied wherever they wait and not counted.
     pub fn with_ledger(message: &Message, ledger: &Arc<AtomicUsize>) -> Self {
-        let mut prepared = Self::new(message);
-        if prepared.frame.len() >= SHARE_MIN {
-            ledger.fetch_add(prepared.frame.len(), Ordering::Relaxed);
-            prepared.frame = Bytes::from_owner(Counted { bytes: prepared.frame, ledger: Arc::clone(ledger) });
-        }
-        prepared
+        let prepared = Self::new(message);
+        let frame = counted(prepared.frame, Some(ledger));
+        Self { frame, ledger: Some(Arc::clone(ledger)), ..prepared }
     }
 
     /// Bytes of the payload.
@@ -92,7 +101,7 @@ impl Prepared {
                 Some(payload) => {
                     let mut frame = Vec::with_capacity(HEADER_MAX + payload.len());
                     write_frame(&mut frame, self.kind.opcode(), true, &payload, None);
-                    frame.into()
+                    counted(frame.into(), self.ledger.as_ref())
                 }
                 None => self.frame.clone(),
             };

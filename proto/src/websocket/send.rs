@@ -113,6 +113,9 @@ impl Connection {
             Event::Close(close) => {
                 check_close(&close)?;
                 self.queue_close(close, Cause::Complete, now);
+                if let Some(violated) = self.violated {
+                    self.close(violated);
+                }
                 Ok(Queued::default())
             }
         }
@@ -143,7 +146,11 @@ impl Connection {
         };
         let queued = self.admit(frame.len())?;
         if self.may_commit() {
-            if frame.len() < SHARE_MIN { self.outbound.push_copy(frame) } else { self.outbound.push(frame.clone()) }
+            if frame.len() < SHARE_MIN {
+                self.outbound.push_copy(frame)
+            } else {
+                self.outbound.push_shared(frame.clone())
+            }
         } else {
             self.backlog().push(Waiting::Frame(frame.clone()));
         }

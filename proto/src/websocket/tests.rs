@@ -27,7 +27,7 @@ use crate::time::{Duration, Instant};
 const NOW: Instant = Instant::from_millis(1000);
 
 fn settings() -> Settings {
-    Settings::new(&Limits::DEFAULT)
+    Settings { farewell_delay: Duration::ZERO, ..Settings::new(&Limits::DEFAULT) }
 }
 
 fn server_with(settings: Settings, deflate: Option<Deflate>) -> Connection {

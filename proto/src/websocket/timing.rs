@@ -12,6 +12,8 @@ use crate::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     heard: Instant,
+    /// When the last message came.
+    message: Option<Instant>,
     deadline: Option<Instant>,
     waits_for: Wait,
     /// The caller does not read: silence says nothing.
@@ -24,6 +26,8 @@ enum Wait {
     Life,
     /// A sign of life since the ping at this time.
     Pong { pinged: Instant },
+    /// What may still be sent to a peer that broke the protocol.
+    Answers,
     /// The answer to the close frame; this much was queued when the wait began.
     Close { queued: usize },
 }
@@ -31,12 +35,27 @@ enum Wait {
 impl Clock {
     pub(super) fn new(settings: &Settings, now: Instant) -> Self {
         let deadline = (!settings.ping.is_zero()).then(|| now + settings.ping);
-        Self { heard: now, deadline, waits_for: Wait::Life, paused: false }
+        Self { heard: now, message: None, deadline, waits_for: Wait::Life, paused: false }
     }
 
     #[inline]
     pub(super) fn hear(&mut self, now: Instant) {
         self.heard = now;
+    }
+
+    #[inline]
+    pub(super) fn note_message(&mut self, now: Instant) {
+        self.message = Some(now);
+    }
+
+    /// Starts to wait for answers to the last message, unless it came too long ago.
+    pub(super) fn wait_for_answers(&mut self, delay: Duration, now: Instant) -> bool {
+        let until = self.message.map(|message| message + delay).filter(|until| now < *until);
+        if until.is_some() {
+            self.waits_for = Wait::Answers;
+            self.deadline = until;
+        }
+        until.is_some()
     }
 
     /// There is nothing to wait for any more.
@@ -77,6 +96,11 @@ impl Connection {
         let ping = self.settings.ping;
         let resting = self.clock.paused || self.queued() > 0;
         match self.clock.waits_for {
+            Wait::Answers => {
+                if let Some(cause) = self.violated {
+                    self.end_violated(cause, now);
+                }
+            }
             Wait::Close { queued } => self.end_wait_for_close(queued, now),
             Wait::Pong { pinged } if self.clock.heard < pinged => {
                 if resting {

@@ -125,3 +125,48 @@ fn a_peer_that_takes_what_is_queued_before_the_close_frame_has_its_time() {
     wait(&mut server);
     assert_eq!(server.is_closing(), Some(Cause::CloseTimeout));
 }
+
+#[test]
+fn who_breaks_the_protocol_gets_the_answers_to_what_came_before() {
+    let delay = Duration::from_millis(100);
+    let rude = || {
+        let mut server = server_with(Settings { farewell_delay: delay, ..settings() }, None);
+        hear(&mut server, NOW);
+        let bytes = [masked(0xc2, b"reserved bit"), masked(0x81, b"too late")].concat();
+        let later = NOW + Duration::from_millis(40);
+        assert_eq!(server.receive(&bytes, later), bytes.len());
+        assert_eq!((server.poll_event(), server.is_closing()), (None, None));
+        assert_eq!(server.violation().map(|violation| violation.what), Some(Cause::FrameMalformed));
+        (server, later)
+    };
+
+    let (mut server, later) = rude();
+    server.send(text("answer"), later).expect("it may still be answered");
+    assert_eq!(wait(&mut server), NOW + delay);
+    assert_eq!(server.is_closing(), Some(Cause::FrameMalformed));
+    let expected = [unmasked(0x81, b"answer"), farewell(Cause::FrameMalformed)].concat();
+    assert_eq!(written(&mut server), expected);
+
+    let (mut server, later) = rude();
+    server.receive_eof(later);
+    assert_eq!((server.is_closing(), server.queued()), (Some(Cause::FrameMalformed), 0));
+
+    let (mut server, later) = rude();
+    server.fail(Cause::Stopping, later);
+    assert_eq!(server.is_closing(), Some(Cause::FrameMalformed));
+    assert_eq!(written(&mut server), farewell(Cause::Stopping));
+}
+
+#[test]
+fn who_breaks_the_protocol_out_of_the_blue_is_told_at_once() {
+    let delay = Duration::from_millis(100);
+    for heard in [false, true] {
+        let mut server = server_with(Settings { farewell_delay: delay, ..settings() }, None);
+        if heard {
+            hear(&mut server, NOW);
+        }
+        let bytes = masked(0xc2, b"x");
+        assert_eq!(server.receive(&bytes, NOW + delay), bytes.len());
+        assert_eq!(server.is_closing(), Some(Cause::FrameMalformed));
+    }
+}
