@@ -202,6 +202,11 @@ impl Engine {
         link.cause = cause;
         link.stage = Stage::Flushing { then };
         let (peer, is_client) = (link.peer, link.is_client());
+        let is_news = match &link.protocol {
+            // Why its session is over was counted then. What else can go wrong is the farewell.
+            Protocol::WebSocket(_) => violated || cause == Cause::CloseTimeout,
+            Protocol::Http(_) | Protocol::Node(_) | Protocol::Proxy(_) => cause != Cause::Complete,
+        };
         let (session, node) = match &mut link.protocol {
             Protocol::Http(http) => (http.session, None),
             Protocol::WebSocket(websocket) => (websocket.session, None),
@@ -216,8 +221,7 @@ impl Engine {
                 session.status = violation.status;
             }
             self.finish(session, cause, now);
-        } else if is_client && !matches!(cause, Cause::Complete | Cause::ClientClosed) {
-            // Of a WebSocket that we closed the client's own close frame is no news.
+        } else if is_client && is_news {
             self.stats.count(cause);
         }
         if violated {
