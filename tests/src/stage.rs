@@ -318,6 +318,22 @@ impl Stage {
         })
     }
 
+    /// Waits for so many frames.
+    pub fn frames(&mut self, client: Client, count: usize) -> Vec<Frame> {
+        let (mut frames, mut at) = (Vec::with_capacity(count), 0);
+        self.until(format!("{count} frames for {client:?}"), |stage| {
+            let incoming = &mut stage.host.peer(client.0).incoming;
+            while frames.len() < count {
+                let (frame, used) = Frame::read(&incoming[at..])?;
+                frames.push(frame);
+                at += used;
+            }
+            incoming.drain(..at);
+            Some(())
+        });
+        frames
+    }
+
     // --- nodes ---
 
     /// A node that is up and available.
