@@ -17,7 +17,7 @@ use blastbeat_proto::http::{Event, Request, Response, Settings};
 use blastbeat_proto::http1::{ChunkDecoder, Connection, Piece};
 use blastbeat_proto::limits::Limits;
 use blastbeat_proto::time::Instant;
-use blastbeat_proto::{proxy, uwsgi, zmtp};
+use blastbeat_proto::{proxy, uwsgi, websocket, zmtp};
 use bytes::Bytes;
 
 const ROUNDS: usize = 7;
@@ -51,6 +51,29 @@ fn main() {
     let chunks = b"400\r\n".iter().copied().chain([b'x'; 1024]).chain(*b"\r\n0\r\n\r\n").collect::<Vec<u8>>();
     measure(&wanted, "http1/decode-chunks/1KiB", || decode(&chunks, &limits));
 
+    for (size, name) in [(64, "64B"), (4096, "4KiB"), (65_536, "64KiB")] {
+        measure(&wanted, &["websocket/echo-text/", name].concat(), websocket_echo(size, websocket::Kind::Text, None));
+        measure(
+            &wanted,
+            &["websocket/echo-binary/", name].concat(),
+            websocket_echo(size, websocket::Kind::Binary, None),
+        );
+        let deflate = websocket::Deflate::default();
+        measure(
+            &wanted,
+            &["websocket/echo-deflate/", name].concat(),
+            websocket_echo(size, websocket::Kind::Text, Some(deflate)),
+        );
+        let deflate =
+            websocket::Deflate { server_no_context_takeover: true, client_no_context_takeover: true, ..deflate };
+        measure(
+            &wanted,
+            &["websocket/echo-deflate-alone/", name].concat(),
+            websocket_echo(size, websocket::Kind::Text, Some(deflate)),
+        );
+        measure(&wanted, &["websocket/prepared/", name].concat(), websocket_prepared(size));
+    }
+
     measure(&wanted, "uwsgi/encode-request/curl", encode(CURL));
     measure(&wanted, "uwsgi/encode-request/browser", encode(BROWSER));
     let mut header = Vec::new();
@@ -59,6 +82,41 @@ fn main() {
     measure(&wanted, "config/parse", || Config::parse(black_box(INI), "bench.ini", Mode::Strict).is_ok());
     measure(&wanted, "engine/request-to-app", request_to_app());
     measure(&wanted, "engine/request-to-node", request_to_node());
+}
+
+/// A client's frame in, the message out again: parsed, unmasked, checked, and written as the server's frame.
+fn websocket_echo(size: usize, kind: websocket::Kind, deflate: Option<websocket::Deflate>) -> impl FnMut() -> usize {
+    let settings = Arc::new(websocket::Settings::new(&Limits::DEFAULT));
+    let masks = Box::new(SeededEntropy::from_number(1));
+    let mut client = websocket::Connection::client(settings.clone(), deflate, masks, Instant::ZERO);
+    let mut server = websocket::Connection::server(settings, deflate, Instant::ZERO);
+    let words = b"the quick brown fox jumps over the lazy dog, once more; ".iter().copied().cycle();
+    let message = websocket::Message { kind, payload: words.take(size).collect::<Vec<u8>>().into() };
+    client.send(websocket::Event::Message(message), Instant::ZERO).expect("the client is open");
+    // With a context the first frame refers to nothing, so that it can be read again and again.
+    let frame = client.outbound().take();
+    move || {
+        server.receive(black_box(&frame), Instant::ZERO);
+        let event = server.poll_event().expect("a whole frame is an event");
+        server.send(event, Instant::ZERO).expect("the server is open");
+        let written = server.outbound().len();
+        server.outbound().advance(written);
+        written
+    }
+}
+
+/// A message encoded for many, to one of them.
+fn websocket_prepared(size: usize) -> impl FnMut() -> usize {
+    let settings = Arc::new(websocket::Settings::new(&Limits::DEFAULT));
+    let mut server = websocket::Connection::server(settings, None, Instant::ZERO);
+    let message = websocket::Message { kind: websocket::Kind::Binary, payload: vec![7; size].into() };
+    let mut prepared = websocket::Prepared::new(&message);
+    move || {
+        server.send_prepared(black_box(&mut prepared), Instant::ZERO).expect("the server is open");
+        let written = server.outbound().len();
+        server.outbound().advance(written);
+        written
+    }
 }
 
 fn encode(request: &'static [u8]) -> impl FnMut() -> usize {

@@ -140,24 +140,39 @@ impl Connection {
             self.take_control(header.opcode, payload.into())?;
             return Ok(header.len + header.payload as usize);
         }
-        let begun = self.begin_frame(&header)?;
-        let whole = usize::try_from(header.payload).ok().and_then(|len| rest.get(..len));
-        if let Some(payload) = whole
-            && header.is_final
-            && self.incoming.frames == 1
-            && !begun.compressed
-            && self.close_sent.is_none()
+        if let Some(kind) = self.lies_alone(&header)
+            && let Some(payload) = rest.get(..header.payload as usize)
         {
-            self.event = Some(Event::Message(whole_message(payload, header.mask, begun.kind)?));
-            self.incoming = Incoming::default();
-            return Ok(header.len + payload.len());
+            let payload = header.mask.copy(payload);
+            if kind == Kind::Text && simdutf8::basic::from_utf8(&payload).is_err() {
+                return Err(Cause::Utf8Invalid);
+            }
+            self.event = Some(Event::Message(Message { kind, payload: payload.into() }));
+            return Ok(header.len + header.payload as usize);
         }
+        self.begin_frame(&header)?;
         let frame = Frame { left: header.payload, mask: header.mask, is_final: header.is_final };
         Ok(header.len + self.take_payload(frame, rest)?)
     }
 
+    /// Whether a frame is a whole message, sound and not compressed, of which nothing has to be remembered.
+    #[inline]
+    fn lies_alone(&self, header: &Header) -> Option<Kind> {
+        let alone = header.is_final
+            && !header.compressed
+            && header.payload <= self.settings.message_bytes as u64
+            && self.incoming.message.is_none()
+            && self.close_sent.is_none()
+            && self.settings.frames > 0;
+        match header.opcode {
+            Opcode::Text if alone => Some(Kind::Text),
+            Opcode::Binary if alone => Some(Kind::Binary),
+            Opcode::Text | Opcode::Binary | Opcode::Continuation | Opcode::Close | Opcode::Ping | Opcode::Pong => None,
+        }
+    }
+
     /// Checks that a data frame fits here, and within the bounds, before any byte of it is taken.
-    fn begin_frame(&mut self, header: &Header) -> Result<Begun, Cause> {
+    fn begin_frame(&mut self, header: &Header) -> Result<(), Cause> {
         let kind = match header.opcode {
             Opcode::Text => Some(Kind::Text),
             Opcode::Binary => Some(Kind::Binary),
@@ -185,7 +200,7 @@ impl Connection {
                 return Err(Cause::FramesTooMany);
             }
         }
-        Ok(begun)
+        Ok(())
     }
 
     /// Takes what is there of a data frame's payload.
@@ -281,16 +296,6 @@ impl Connection {
         }
         Ok(())
     }
-}
-
-/// A message that lies in one frame, all of it there.
-fn whole_message(payload: &[u8], mask: Mask, kind: Kind) -> Result<Message, Cause> {
-    let mut payload = payload.to_vec();
-    mask.apply(&mut payload);
-    if kind == Kind::Text && simdutf8::basic::from_utf8(&payload).is_err() {
-        return Err(Cause::Utf8Invalid);
-    }
-    Ok(Message { kind, payload: payload.into() })
 }
 
 /// How much of `bytes` is UTF-8, if what is behind may still become the rest of a character.

@@ -22,7 +22,7 @@ use crate::time::Instant;
 const COMMITTED_MIN: usize = 64 * 1024;
 
 /// Payloads up to this size are copied behind their header: below it a copy is cheaper than pieces of their own.
-const COPY_MAX: usize = 4 * 1024;
+const COPY_MAX: usize = 2 * 1024;
 
 /// What waits behind the outbound rope.
 #[derive(Default)]
