@@ -230,6 +230,7 @@ impl Request {
     }
 
     /// The request line without the fields, for whoever keeps it long: a copy of its own.
+    #[cfg(feature = "engine")]
     pub(crate) fn line_alone(&self) -> Self {
         let line = self.fields.start();
         let text = Bytes::from([&self.fields.text[..line], b"\r\n"].concat());
