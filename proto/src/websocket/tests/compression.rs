@@ -159,7 +159,7 @@ fn section_7_1_messages_pass_whatever_was_agreed_on() {
         text(&words[..63]),
         binary(&noise),
         text(&words),
-        binary(&vec![0; 100_000]),
+        binary(&vec![0; 30_000]),
         text(&words),
     ];
     for no_context in [false, true] {
