@@ -7,11 +7,9 @@ use alloc::vec::Vec;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
+use super::Kind;
 use super::negotiate::WINDOW_BITS_MAX;
 use crate::error::Cause;
-
-/// Payloads shorter than this are not worth it, and are sent as they are.
-pub(super) const DEFLATE_MIN: usize = 64;
 
 /// What a flush ends in.
 pub(super) const FLUSH_END: [u8; 4] = [0, 0, 0xff, 0xff];
@@ -69,9 +67,11 @@ impl Encoder {
     }
 }
 
-/// Compresses a message by itself; `None` if that does not make it shorter.
-pub(super) fn encode_alone(payload: &[u8], window_bits: u8) -> Option<Vec<u8>> {
-    Some(Encoder::new(window_bits).encode(payload)).filter(|compressed| compressed.len() < payload.len())
+/// Compresses a message by itself; `None` if that does not make it shorter. Text is compressed in any case: some peers
+/// take what is not for something else once compression was agreed on.
+pub(super) fn encode_alone(kind: Kind, payload: &[u8], window_bits: u8) -> Option<Vec<u8>> {
+    let is_of_use = |compressed: &Vec<u8>| kind == Kind::Text || compressed.len() < payload.len();
+    Some(Encoder::new(window_bits).encode(payload)).filter(is_of_use)
 }
 
 /// Decompresses messages, one after the other.

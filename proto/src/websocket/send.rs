@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::deflate::{DEFLATE_MIN, Encoder, encode_alone};
+use super::deflate::{Encoder, encode_alone};
 use super::frame::{CONTROL_MAX, HEADER_MAX, Mask, Opcode, push_header};
 use super::negotiate::WINDOW_BITS_MAX;
 use super::receive::may_be_sent;
@@ -134,7 +134,7 @@ impl Connection {
             return Ok(queued);
         }
         let frame = match self.deflate {
-            Some(deflate) if message.payload().len() >= DEFLATE_MIN => {
+            Some(deflate) if !message.payload().is_empty() => {
                 if !deflate.server_no_context_takeover {
                     let queued = self.admit(message.payload().len() + HEADER_MAX)?;
                     self.queue(Waiting::Message(message.message()));
@@ -291,7 +291,7 @@ impl Connection {
     fn commit_waiting(&mut self, waiting: Waiting) {
         match waiting {
             Waiting::Message(Message { kind, payload }) => {
-                self.commit_data(kind.opcode(), payload);
+                self.commit_data(kind, payload);
             }
             Waiting::Frame(frame) => self.outbound.push_shared(frame),
         }
@@ -310,16 +310,17 @@ impl Connection {
         }
     }
 
-    fn commit_data(&mut self, opcode: Opcode, payload: Bytes) {
-        match self.compress(&payload) {
+    fn commit_data(&mut self, kind: Kind, payload: Bytes) {
+        let opcode = kind.opcode();
+        match self.compress(kind, &payload) {
             Some(compressed) => self.commit_frame(opcode, true, compressed.into()),
             None => self.commit_frame(opcode, false, payload),
         }
     }
 
     /// Compresses a payload, if that was agreed on and is of use.
-    fn compress(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
-        let deflate = self.deflate.filter(|_| payload.len() >= DEFLATE_MIN)?;
+    fn compress(&mut self, kind: Kind, payload: &[u8]) -> Option<Vec<u8>> {
+        let deflate = self.deflate.filter(|_| !payload.is_empty())?;
         let (window_bits, keeps_no_context) = if self.is_client() {
             (deflate.client_max_window_bits, deflate.client_no_context_takeover)
         } else {
@@ -327,7 +328,7 @@ impl Connection {
         };
         let window_bits = window_bits.unwrap_or(WINDOW_BITS_MAX);
         if keeps_no_context {
-            return encode_alone(payload, window_bits);
+            return encode_alone(kind, payload, window_bits);
         }
         // What went through the compressor is part of the context, so it has to be sent as it came out.
         Some(self.codec().encoder.get_or_insert_with(|| Encoder::new(window_bits)).encode(payload))
