@@ -80,6 +80,8 @@ pub struct Limits {
     // --- groups ---
     /// Groups that one session may be in.
     pub groups: usize,
+    /// Deliveries of messages to groups that one input brings about before others have their turn.
+    pub deliveries: usize,
 
     // --- ZMTP ---
     /// A message, all frames and their headers. A little more than the largest WebSocket message that passes through.
@@ -132,6 +134,7 @@ impl Limits {
         websocket_close_timeout: Duration::from_secs(5),
         websocket_farewell_delay: Duration::from_millis(100),
         groups: 1000,
+        deliveries: 16 * 1024,
         message_bytes: 17 * 1024 * 1024,
         frames: 1024,
         handshake_timeout: Duration::from_secs(10),

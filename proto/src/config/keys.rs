@@ -67,6 +67,7 @@ pub(super) const LIMITS: &[LimitKey] = &[
     limit("websocket-close-timeout", 0, |limits| Field::Time(&mut limits.websocket_close_timeout)),
     limit("websocket-farewell-delay", 0, |limits| Field::TimeOrNever(&mut limits.websocket_farewell_delay)),
     limit("max-groups", 1, |limits| Field::Count(&mut limits.groups)),
+    limit("max-deliveries", 1, |limits| Field::Count(&mut limits.deliveries)),
     limit("max-message", 256, |limits| Field::Size(&mut limits.message_bytes)),
     limit("max-frames", 3, |limits| Field::Count(&mut limits.frames)),
     limit("handshake-timeout", 0, |limits| Field::Time(&mut limits.handshake_timeout)),

@@ -46,6 +46,7 @@
 //! | `websocket-protocol` | HH+ | sub-protocols that are spoken; a client gets the first it offers of them | |
 //! | `websocket-farewell-delay` | | a client that breaks the protocol may get answers to its last message for this long; 0: not at all | 0.1 |
 //! | `max-groups` | | groups that one session may be in | 1000 |
+//! | `max-deliveries` | | deliveries of messages to groups before others have their turn | 16384 |
 //! | `max-message`, `max-frames` | | a ZeroMQ message; follows a larger `websocket-max-message` | 17m, 1024 |
 //! | `handshake-timeout`, `heartbeat` | | of ZeroMQ links | 10, 10 |
 //! | `node-queue-buffer`, `node-queue-high` | | bytes queued for a node: at most, and when its clients pause | 8m, 1m |

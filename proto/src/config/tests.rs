@@ -559,6 +559,7 @@ fn every_limit_has_a_key() {
         websocket_close_timeout: time(12),
         websocket_farewell_delay: Duration::from_millis(70),
         groups: 1024,
+        deliveries: 1025,
         message_bytes: 1017,
         frames: 1018,
         handshake_timeout: time(9),

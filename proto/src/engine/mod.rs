@@ -68,7 +68,7 @@ use group::Groups;
 use host::Hosts;
 use link::{Links, Protocol, Stage};
 use node::Nodes;
-use route::{DELIVERIES_PER_TURN, FanOut};
+use route::FanOut;
 use session::Sessions;
 
 /// All state of one shard: links, virtual hosts, nodes, sessions, timers.
@@ -185,7 +185,7 @@ impl Engine {
             pumped: Vec::new(),
             redial: Vec::new(),
             fan_outs: VecDeque::new(),
-            deliveries_left: DELIVERIES_PER_TURN,
+            deliveries_left: limits.deliveries,
             now,
             replies: Replies::default(),
             scratch: Vec::new(),
@@ -241,7 +241,7 @@ impl Engine {
         self.now = now;
         // What waits for its turn goes on with the timeout that is due for it, so that nobody's input is put off.
         let is_turn = self.fan_outs.is_empty() || matches!(input, Input::Timeout);
-        self.deliveries_left = if is_turn { DELIVERIES_PER_TURN } else { 0 };
+        self.deliveries_left = if is_turn { self.config.limits.deliveries } else { 0 };
         if let Some(mut recorder) = self.recorder.take() {
             recorder.input(&input, now, self);
             match recorder.ended() {

@@ -26,9 +26,6 @@ use crate::message::{Kind, Route, Sid, is_group_name};
 use crate::time::Instant;
 use crate::websocket::{self, Prepared};
 
-/// Deliveries that one input brings about before the rest waits for the next turn.
-pub(super) const DELIVERIES_PER_TURN: usize = 16 * 1024;
-
 /// What is delivered to other sessions.
 pub(super) enum Parcel {
     WebSocket(Prepared),
