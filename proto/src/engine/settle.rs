@@ -98,7 +98,8 @@ impl Engine {
         }
         let is_empty = link.inbox.is_empty();
         if let Some(websocket) = link.websocket() {
-            if is_empty {
+            // A frame that is cut off stays unread for ever, one that was held back does not.
+            if is_empty || websocket.conn.queued() <= write_queue_high {
                 websocket.conn.receive_eof(now);
             }
             return;

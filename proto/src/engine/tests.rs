@@ -648,3 +648,48 @@ fn the_log_tells_the_status_of_a_page_that_a_stalled_upload_got() {
     });
     assert_eq!(access, Some((Cause::BodyTimeout, 408)));
 }
+
+const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: example.org\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+#[test]
+fn a_websocket_whose_client_goes_in_the_middle_of_a_header_is_over_at_once() {
+    let mut world = World::new(INI);
+    let mut node = Node::connect(&mut world, "one");
+    let client = world.client(HANDSHAKE);
+    let sid = node.request(&mut world);
+    world.receive(client, b"\x81");
+    world.engine.handle(Input::Eof { link: client }, world.now);
+    world.run();
+    assert!(world.shut.contains_key(&client));
+    let messages = node.receive(&mut world);
+    assert_eq!(messages, [(sid, "end".into(), Bytes::new())]);
+    assert_eq!(world.engine.stats().of(Cause::ClientGone), 1);
+}
+
+#[test]
+fn a_message_to_more_members_than_one_turn_takes_reaches_all_before_the_next() {
+    let mut world = World::new(&INI.replace("zmq", "max-deliveries = 2\nzmq"));
+    let mut node = Node::connect(&mut world, "one");
+    let clients: Vec<LinkId> = (0..5).map(|_| world.client(HANDSHAKE)).collect();
+    let sids: Vec<Vec<u8>> = node.receive(&mut world).into_iter().map(|(sid, ..)| sid).collect();
+    for (sid, client) in sids.iter().zip(&clients) {
+        node.send(&mut world, sid, "join", b"g");
+        world.written.remove(client);
+    }
+    node.send(&mut world, b"", "g:websocket", b"1");
+    node.send(&mut world, &sids[0], "g:websocket", b"2");
+    let took = |world: &World, client| world.written.get(client).map_or(0, |bytes: &Vec<u8>| bytes.len());
+    let delivered: usize = clients.iter().map(|client| took(&world, client)).sum();
+    assert_eq!(delivered, 2 * 3, "one turn's share");
+    let mut turns = 0;
+    while world.engine.poll_timeout().is_some_and(|wake| wake.at <= world.now) {
+        world.engine.handle(Input::Timeout, world.now);
+        world.run();
+        turns += 1;
+    }
+    assert_eq!(turns, 4, "seven deliveries are left, and the sender's own, which is not counted");
+    for client in &clients {
+        assert_eq!(world.written[client], b"\x81\x011\x81\x012");
+    }
+}
