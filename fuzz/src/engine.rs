@@ -4,6 +4,7 @@ mod client;
 mod node;
 mod script;
 mod setup;
+mod talk;
 mod world;
 
 use blastbeat_proto::engine::Control;
@@ -18,7 +19,8 @@ const OPERATIONS: usize = 200;
 // Invariants: nothing panics, and the engine's books add up after every input. What a client gets is a sequence of
 // sound responses, each to the oldest request that has no final one, as long as the client only sent requests. A node
 // hears of a session once, gets body bytes only between its `uwsgi` and its `end`, and exactly one `end`, unless it
-// passed the request on or waived it. No link is spoken of after its end. A timeout that was obeyed is over. When all
+// passed the request on or waived it. What one client or node says on WebSockets reaches each that it is for in order,
+// and nothing follows a close frame. No link is spoken of after its end. A timeout that was obeyed is over. When all
 // links are gone nothing is in the ledger; a server that is stopped ends by itself, whatever its peers do.
 /// Runs one input: the first byte chooses the configuration, the second the beginning and the end, the rest are
 /// operations and what they need.
@@ -57,7 +59,11 @@ fn warm_up(world: &mut World, capabilities: u8) {
 }
 
 fn operate(world: &mut World, script: &mut Script<'_>) {
-    match script.byte() % 16 {
+    let operation = script.byte();
+    if operation >= 160 {
+        return operate_websockets(operation % 8, world, script);
+    }
+    match operation % 16 {
         0 => world.accept_client(script),
         1 => world.accept_node(script),
         2 => world.with_client(script, |client, script, _| client.ask(script)),
@@ -78,6 +84,21 @@ fn operate(world: &mut World, script: &mut Script<'_>) {
         13 => world.disturb(script),
         14 => world.with_node(script, |node, script, _| node.answer(script)),
         _ => world.with_node(script, |node, script, _| node.pong(script)),
+    }
+}
+
+fn operate_websockets(operation: u8, world: &mut World, script: &mut Script<'_>) {
+    match operation {
+        0 => world.with_client(script, |client, script, _| client.shake_hands(script)),
+        1 | 2 => world.with_client(script, |client, script, _| client.speak(script)),
+        3 | 4 => world.with_node(script, |node, script, sids| node.talk(script, sids)),
+        5 => match script.byte() % 4 {
+            0 => world.with_node(script, |node, script, _| node.shake_hands(script)),
+            1 => world.with_node(script, |node, script, sids| node.burst(script, sids)),
+            _ => world.with_node(script, |node, script, _| node.gather(script)),
+        },
+        6 => world.crowd(script),
+        _ => world.with_node(script, |node, script, sids| node.burst(script, sids)),
     }
 }
 

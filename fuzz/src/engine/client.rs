@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 
-use blastbeat_proto::http::{Event, Request, Settings};
+use blastbeat_proto::http::{Event, Request, Response, Settings};
 use blastbeat_proto::http1::Connection;
 use blastbeat_proto::limits::Limits;
 use blastbeat_proto::time::Instant;
+use bytes::Bytes;
 
 use super::script::Script;
+use super::talk::{self, Talk};
 use super::world::Wire;
 
 /// The field by which a node says which request it answers.
@@ -27,12 +29,19 @@ pub struct Client {
     answering: Option<Asked>,
     last_method: &'static str,
     unread: Vec<u8>,
+    /// Once a handshake has been accepted.
+    talk: Option<Talk>,
+    /// Messages that it has said, as one that tells the truth.
+    said: u32,
+    name: char,
 }
 
 #[derive(Clone)]
 struct Asked {
     method: &'static str,
     path: String,
+    /// The answer may be a 101.
+    for_websocket: bool,
 }
 
 impl Client {
@@ -50,6 +59,9 @@ impl Client {
             answering: None,
             last_method: "",
             unread: Vec::new(),
+            talk: None,
+            said: 0,
+            name: 'c',
         }
     }
 
@@ -76,7 +88,7 @@ impl Client {
             ("GET", " HTTP/1.1\r\nHost: example.org\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"),
             ("PATCH", ""),
         ]);
-        self.planned.push_back((self.wire.to_send.len(), Asked { method, path: path.clone() }));
+        self.planned.push_back((self.wire.to_send.len(), Asked { method, path: path.clone(), for_websocket: false }));
         let text = match rest {
             "" => {
                 let length = usize::from(script.byte()) * 16;
@@ -88,9 +100,44 @@ impl Client {
         self.wire.to_send.extend_from_slice(text.as_bytes());
     }
 
+    /// Plans to ask for a WebSocket, rightly or not, and maybe to go on without waiting for the answer.
+    pub fn shake_hands(&mut self, script: &mut Script<'_>) {
+        let path = format!("/{}/{}", self.number, self.requests);
+        self.requests += 1;
+        let (method, version, host) = script.pick(&[
+            ("GET", "1.1", "example.org"),
+            ("GET", "1.1", "example.org"),
+            ("GET", "1.1", "example.org"),
+            ("GET", "1.1", "other"),
+            ("POST", "1.1", "example.org"),
+            ("GET", "1.0", "example.org"),
+        ]);
+        let text = format!("{method} {path} HTTP/{version}\r\nHost: {host}\r\n{}\r\n", talk::fields(script));
+        let asked = Asked { method, path, for_websocket: true };
+        self.planned.push_back((self.wire.to_send.len(), asked));
+        self.wire.to_send.extend_from_slice(text.as_bytes());
+        if script.byte().is_multiple_of(8) {
+            // Where the handshake is refused this is a bad request.
+            let asked = Asked { method: "GET", path: "/early".into(), for_websocket: false };
+            self.planned.push_back((self.wire.to_send.len(), asked));
+            let message = talk::message(self.name, self.number, &mut self.said, script);
+            self.wire.to_send.extend(talk::frame(0x81, &message));
+        }
+    }
+
+    /// Plans to say something on its WebSocket.
+    pub fn speak(&mut self, script: &mut Script<'_>) {
+        if let Some(talk) = &mut self.talk {
+            let bytes = talk.speak(self.name, self.number, &mut self.said, script);
+            self.wire.to_send.extend(bytes);
+        }
+    }
+
     /// Plans to send anything.
     pub fn mumble(&mut self, script: &mut Script<'_>) {
-        self.is_sound = false;
+        // What the server says on a WebSocket is sound whatever it hears.
+        self.is_sound &= self.talk.is_some();
+        self.name = 'x';
         self.wire.to_send.extend_from_slice(script.bytes());
     }
 
@@ -111,8 +158,26 @@ impl Client {
         if !self.is_sound {
             return;
         }
+        if let Some(talk) = &mut self.talk {
+            return self.wire.to_send.extend(talk.receive(bytes));
+        }
         self.unread.extend_from_slice(bytes);
         loop {
+            if self.answering.is_none() && self.begun.front().is_some_and(|asked| asked.for_websocket) {
+                let Ok((response, rest)) = Response::parse(Bytes::from(self.unread.clone()), &Limits::DEFAULT) else {
+                    return;
+                };
+                if response.status == 101 {
+                    let mut talk = Talk::new(&response, self.number);
+                    self.wire.to_send.extend(talk.receive(&rest));
+                    self.talk = Some(talk);
+                    return;
+                }
+                if response.is_interim() {
+                    self.unread = rest.to_vec();
+                    continue;
+                }
+            }
             assert_eq!(self.reader.violation(), None, "responses are sound");
             if self.reader.is_closing().is_some() {
                 // Of a head that does not arrive in time nobody knows that it says HEAD.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::client::ECHO;
 use super::script::Script;
+use super::talk::{self, Heard};
 use super::world::Wire;
 
 pub struct Node {
@@ -28,14 +29,22 @@ pub struct Node {
     pub is_lost: bool,
     /// Both sides speak the same mechanism.
     is_matched: bool,
+    number: usize,
+    /// Messages that it has said, as one that tells the truth.
+    said: u32,
+    name: char,
 }
 
 /// What a node knows of a session.
+#[derive(Default)]
 pub struct Entry {
     path: Vec<u8>,
     is_ended: bool,
     /// The node has passed it on, or it may have done so.
     pub is_retried: bool,
+    /// The client's WebSocket has closed.
+    is_closed: bool,
+    heard: Heard,
 }
 
 impl Entry {
@@ -62,6 +71,9 @@ const HEADS: &[&str] = &[
     "HTTP/1.1 500 No\r\nContent-Length: 0\r\nTrailer: a\r\n",
 ];
 
+/// One byte too many for the name of a group.
+const LONG: &str = "a234567890123456789012345678901234567890123456789012345678901234.";
+
 const PIECES: &[&str] = &[
     "",
     "Hello",
@@ -75,7 +87,7 @@ const PIECES: &[&str] = &[
 ];
 
 impl Node {
-    pub fn new(wire: Wire, script: &mut Script<'_>, wants_password: bool, now: Instant) -> Self {
+    pub fn new(wire: Wire, number: usize, script: &mut Script<'_>, wants_password: bool, now: Instant) -> Self {
         let identity = script.pick(&["one", "two", "three", "", "o", "twenty"]);
         let credentials = |password| {
             let credentials = Credentials {
@@ -105,6 +117,9 @@ impl Node {
             book: BTreeMap::new(),
             is_quiet: false,
             is_lost: false,
+            number,
+            said: 0,
+            name: 'n',
             is_matched: wants_password != (mechanism == Mechanism::Null),
         }
     }
@@ -156,11 +171,20 @@ impl Node {
             (Kind::Uwsgi, Some((sid, None))) => {
                 let pairs: Vec<_> = uwsgi::pairs(body).map(|pair| pair.expect("packets are sound")).collect();
                 let path = pairs.iter().find(|(name, _)| *name == b"PATH_INFO").expect("a path is told").1.to_vec();
-                self.book.insert(sid, Entry { path, is_ended: false, is_retried: false });
+                self.book.insert(sid, Entry { path, ..Entry::default() });
                 self.sids.push(sid);
                 return Some(sid);
             }
             (Kind::Body, Some((_, Some(entry)))) => assert!(!entry.is_ended, "nothing comes after the end"),
+            (Kind::WebSocket | Kind::WebSocketText | Kind::WebSocketBinary | Kind::Msg, Some((_, Some(entry)))) => {
+                assert!(!entry.is_ended, "nothing comes after the end");
+                assert!(!entry.is_closed || kind == Kind::Msg, "no message comes after the close");
+                entry.heard.hear(body, true);
+            }
+            (Kind::WebSocketClose, Some((_, Some(entry)))) => {
+                assert!(!entry.is_ended, "nothing comes after the end");
+                assert!(!std::mem::replace(&mut entry.is_closed, true), "a WebSocket closes once");
+            }
             (Kind::Credit, Some((_, Some(entry)))) => {
                 assert!(!entry.is_ended, "no credit after the end");
                 assert_ne!(body, b"0", "credit is worth a message");
@@ -174,18 +198,114 @@ impl Node {
         None
     }
 
-    /// Sends a message of any kind to any session.
-    pub fn say(&mut self, script: &mut Script<'_>, others: &[Sid]) {
-        let kind = script.byte();
+    /// A session's id, most often one of its own.
+    fn choose(&self, which: u8, script: &mut Script<'_>, others: &[Sid]) -> Vec<u8> {
         let own = script.place(self.sids.len()).map(|place| self.sids[place]);
-        let sid = match kind / 16 {
+        match which {
             0..11 => own.map(|sid| sid.0.to_vec()).unwrap_or_default(),
             11 => others.last().map(|sid| sid.0.to_vec()).unwrap_or_default(),
             12 => others.first().map(|sid| sid.0.to_vec()).unwrap_or_default(),
             13 => vec![0; 16],
             14 => Vec::new(),
             _ => vec![7; 15],
+        }
+    }
+
+    /// Says something about WebSockets, groups or pipes, for itself or for any session, maybe to others.
+    pub fn talk(&mut self, script: &mut Script<'_>, others: &[Sid]) {
+        let choice = script.byte();
+        let sid = self.choose(choice / 16, script, others);
+        let mut name = match choice % 16 {
+            0..11 => Vec::new(),
+            11 | 12 => b"a:".to_vec(),
+            13 => b"b:".to_vec(),
+            14 => {
+                let which = script.byte() / 16;
+                [b"@", &self.choose(which, script, others)[..], b":"].concat()
+            }
+            _ => [&script.pick(&["", "@short", "b:c", LONG]).as_bytes()[..], b":"].concat(),
         };
+        let (kind, body) = match script.byte() % 32 {
+            0..4 => ("websocket", self.message(script)),
+            4 | 5 => ("websocket/text", self.message(script)),
+            6 | 7 => ("websocket/binary", self.message(script)),
+            8 => ("websocket/text", vec![0xff; 30]),
+            9 | 10 => {
+                let body = script.pick(&[&b""[..], b"\x03\xe8bye", b"\x0f\xa0", b"\x03", b"\x03\xed", b"\x03\xe8\xff"]);
+                ("websocket/close", body.to_vec())
+            }
+            11 => ("websocket/close", [&b"\x03\xe8"[..], &[b'.'; 124]].concat()),
+            12 => ("end", Vec::new()),
+            13 => ("body", self.message(script)),
+            14 => ("chunk", script.pick(&["", "Hello"]).into()),
+            15 | 16 => ("msg", self.message(script)),
+            17 => (script.pick(&["retry", "headers", "credit", "nonsense"]), Vec::new()),
+            18..23 => ("join", script.pick(&["a", "b", "a", "", "@a", LONG]).into()),
+            23 => ("leave", script.pick(&["a", "b", "c", ""]).into()),
+            24 => ("echo", script.pick(&["a", "", "c", "@"]).into()),
+            25 => ("noecho", script.pick(&["a", "", "b", "@"]).into()),
+            26 => ("unpipe", script.pick(&["", "a:websocket", "b", "a:websocket,body"]).into()),
+            27 => {
+                let to = self.choose(script.byte() / 16, script, others);
+                ("pipe", [b"@", &to[..], b":websocket"].concat())
+            }
+            _ => {
+                ("pipe", script.pick(&["a:websocket", "a:websocket,body", "b:websocket", "b:body", "a", "a:x"]).into())
+            }
+        };
+        if kind == "retry" {
+            self.note_retry(&sid);
+        }
+        name.extend_from_slice(kind.as_bytes());
+        self.send(&[&sid, &name, &body]);
+    }
+
+    fn message(&mut self, script: &mut Script<'_>) -> Vec<u8> {
+        talk::message(self.name, self.number, &mut self.said, script)
+    }
+
+    /// Puts all of its sessions into a group.
+    pub fn gather(&mut self, script: &mut Script<'_>) {
+        let group = script.pick(&["a", "b"]);
+        for sid in self.sids.clone() {
+            self.send(&[&sid.0, b"join", group.as_bytes()]);
+        }
+    }
+
+    /// Sends many messages to a group at once.
+    pub fn burst(&mut self, script: &mut Script<'_>, others: &[Sid]) {
+        let sid = self.choose(script.byte() / 16, script, others);
+        let name = script.pick(&["a:websocket", "b:websocket/binary", "a:msg"]);
+        for _ in 0..script.byte() % 64 {
+            let body = self.message(script);
+            self.send(&[&sid, name.as_bytes(), &body]);
+        }
+    }
+
+    /// Answers the newest handshake.
+    pub fn shake_hands(&mut self, script: &mut Script<'_>) {
+        let Some(sid) = self.sids.iter().rev().find(|sid| self.book[sid].is_open()).copied() else { return };
+        let head = script.pick(&[
+            "HTTP/1.1 101 Switching Protocols\r\nSet-Cookie: a=b\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Protocol: chat\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nSec-WebSocket-Accept: a\r\n\r\nHello",
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno",
+            "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 101 Switching Protocols\r\n\r\n",
+        ]);
+        self.send(&[&sid.0, b"headers", head.as_bytes()]);
+    }
+
+    /// With the word that it passes a session on, the session is not its own.
+    fn note_retry(&mut self, sid: &[u8]) {
+        if let Some(entry) = Sid::from_frame(sid).and_then(|sid| self.book.get_mut(&sid)) {
+            entry.is_retried = true;
+        }
+    }
+
+    /// Sends a message of any kind to any session.
+    pub fn say(&mut self, script: &mut Script<'_>, others: &[Sid]) {
+        let kind = script.byte();
+        let sid = self.choose(kind / 16, script, others);
         let path = Sid::from_frame(&sid)
             .and_then(|sid| self.book.get(&sid))
             .map(|entry| entry.path.clone())
@@ -235,10 +355,8 @@ impl Node {
         if matches!(kind % 16, 11 | 13) && contains(&body, b"X-Ans") {
             return;
         }
-        if name == "retry"
-            && let Some(entry) = Sid::from_frame(&sid).and_then(|sid| self.book.get_mut(&sid))
-        {
-            entry.is_retried = true;
+        if name == "retry" {
+            self.note_retry(&sid);
         }
         self.send(&[&sid, name.as_bytes(), &body]);
     }
@@ -281,8 +399,12 @@ impl Node {
             "nonsense",
             "credit",
             "errors end-reason",
+            "binary close",
+            "handshake errors",
+            "binary credit handshake",
+            "close quiet capacity=1",
         ]);
-        self.is_quiet |= body == "quiet";
+        self.is_quiet |= body.contains("quiet");
         self.send(&[b"", b"pong", body.as_bytes()]);
     }
 
@@ -291,6 +413,7 @@ impl Node {
         self.flush();
         self.wire.to_send.extend_from_slice(script.bytes());
         // What follows may be read as anything.
+        self.name = 'x';
         self.is_quiet = true;
         for entry in self.book.values_mut() {
             entry.is_retried = true;

@@ -43,6 +43,15 @@ const SETUPS: &[&str] = &[
      writequeue-high = 1\nnode-queue-high = 1\nnode-queue-buffer = 1\npipeline-buffer = 1\ncredit = 1\nqueue = 0\n\
      retry-buffer = 0\nwrite-stall = 1\nheartbeat = 1\nhandshake-timeout = 1\nping-freq = 1\nnode-timeout = 1\n\
      timeout = 5\nmax-hops = 0\n[blastbeat:*]\nnode = one\nnode = *\nredispatch = all\n",
+    "[blastbeat]\nbind = *:80\nzmq = tcp://*:5000\nmax-deliveries = 3\nnode-loss = move\nslow-client = drop-oldest\n\
+     writequeue-buffer = 2k\nwritequeue-high = 1k\nwebsocket-ping = 5\nmax-groups = 1\n\
+     [blastbeat:*]\nnode = one\nnode = t*\n[blastbeat:other]\nnode = one\nnode = o*\n",
+    "[blastbeat]\nbind = *:80\nzmq = tcp://*:5000\nmax-deliveries = 1\nwebsocket-deflate = on\nnode-loss = move\n\
+     websocket-max-message = 5000\nwebsocket-max-frames = 3\nwebsocket-close-timeout = 1\nqueue-timeout = 2\n\
+     [blastbeat:*]\nnode = *\nnode-capacity = 1\nwebsocket-origin = https://*.example.org\nwebsocket-protocol = chat\n",
+    "[blastbeat]\nbind = *:80\nzmq = tcp://*:5000\nwebsocket-deflate = context\nmemory = 1\nnode-queue-high = 300\n\
+     node-queue-buffer = 700\nwritequeue-buffer = 90k\ntimeout = 9\ndrain-timeout = 1\n\
+     [blastbeat:*]\nnode = one\nnode = two\nnode = app:welcome\n",
 ];
 
 /// Answers with what it is sent, then with more than a client's queue likes, piece by piece as there is room.

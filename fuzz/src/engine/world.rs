@@ -128,7 +128,7 @@ impl World {
     }
 
     fn add_node(&mut self, link: LinkId, script: &mut Script<'_>) {
-        let node = Node::new(Wire::new(link), script, self.wants_password, self.now);
+        let node = Node::new(Wire::new(link), self.nodes.len(), script, self.wants_password, self.now);
         self.links.insert(link, Peer::Node(self.nodes.len()));
         self.nodes.push(node);
     }
@@ -220,8 +220,27 @@ impl World {
         for _ in 0..3 {
             self.input(Input::Timeout);
         }
+        while self.fans_out() {
+            self.input(Input::Timeout);
+        }
         let next = self.engine.poll_timeout();
         assert!(self.is_finished || next.is_none_or(|wake| wake.at > self.now), "{next:?} is over at {}", self.now);
+    }
+
+    /// Whether messages to groups wait for their next turn.
+    fn fans_out(&self) -> bool {
+        self.engine.poll_timeout().is_some_and(|wake| wake.why == "messages to groups")
+    }
+
+    /// Clients that ask for WebSockets.
+    pub fn crowd(&mut self, script: &mut Script<'_>) {
+        for _ in 0..script.byte() % 12 {
+            let known = self.clients.len();
+            self.accept_client(&mut Script::new(&[]));
+            if let Some(client) = self.clients.get_mut(known) {
+                client.shake_hands(&mut Script::new(&[0, 0, 0, 0, 1]));
+            }
+        }
     }
 
     pub fn control(&mut self, control: Control) {
@@ -280,6 +299,10 @@ impl World {
                     }
                 }
                 Output::Shut(link, Shut::Close | Shut::Abort) => {
+                    // Whoever does not read may be left behind without a word.
+                    if let Some(Peer::Node(place)) = self.links.get(&link).copied() {
+                        self.nodes[place].is_lost |= self.nodes[place].wire.appetite != usize::MAX;
+                    }
                     assert!(self.forget(link), "{link} ends twice");
                 }
                 Output::Dial(link, _) => {
@@ -325,8 +348,13 @@ impl World {
     /// Reads and writes until everybody rests, or has had enough.
     pub fn settle(&mut self) {
         let mut eaten = BTreeMap::new();
-        for round in 0..ROUNDS {
-            let mut is_moved = false;
+        for round in 0.. {
+            let mut is_moved = self.fans_out();
+            if is_moved {
+                self.input(Input::Timeout);
+            } else if round >= ROUNDS {
+                return;
+            }
             for link in self.attended.iter().copied().collect::<Vec<_>>() {
                 is_moved |= self.write(link, eaten.entry(link).or_insert(0));
             }
@@ -443,6 +471,6 @@ impl World {
     pub fn check_empty(&self) {
         let snapshot = self.engine.snapshot();
         assert_eq!((snapshot.memory, snapshot.sessions, snapshot.connections), (0, 0, 0));
-        assert_eq!(snapshot.nodes, 0);
+        assert_eq!((snapshot.nodes, snapshot.groups), (0, 0));
     }
 }
