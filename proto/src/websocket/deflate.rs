@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::Kind;
 use super::negotiate::WINDOW_BITS_MAX;
 use crate::error::Cause;
 
@@ -42,12 +41,13 @@ impl Codec {
 pub(super) struct Encoder(Compress);
 
 impl Encoder {
-    /// A compressor with a window of `2^window_bits` bytes, 9 to 15.
+    /// A compressor with a window of `2^window_bits` bytes, 9 to 15. The level is the fastest that stores what it cannot
+    /// make shorter.
     pub(super) fn new(window_bits: u8) -> Self {
-        Self(Compress::new_with_window_bits(Compression::fast(), false, window_bits))
+        Self(Compress::new_with_window_bits(Compression::new(2), false, window_bits))
     }
 
-    /// Compresses a message; it may come out longer than it was.
+    /// Compresses a message; it may come out a few bytes longer than it was.
     pub(super) fn encode(&mut self, mut payload: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(payload.len() / 2 + FLUSH_ROOM);
         loop {
@@ -67,11 +67,9 @@ impl Encoder {
     }
 }
 
-/// Compresses a message by itself; `None` if that does not make it shorter. Text is compressed in any case: some peers
-/// take what is not for something else once compression was agreed on.
-pub(super) fn encode_alone(kind: Kind, payload: &[u8], window_bits: u8) -> Option<Vec<u8>> {
-    let is_of_use = |compressed: &Vec<u8>| kind == Kind::Text || compressed.len() < payload.len();
-    Some(Encoder::new(window_bits).encode(payload)).filter(is_of_use)
+/// Compresses a message by itself.
+pub(super) fn encode_alone(payload: &[u8], window_bits: u8) -> Vec<u8> {
+    Encoder::new(window_bits).encode(payload)
 }
 
 /// Decompresses messages, one after the other.

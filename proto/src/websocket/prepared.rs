@@ -48,7 +48,7 @@ pub struct Prepared {
     /// Header and payload.
     frame: Bytes,
     header: usize,
-    /// The same, compressed, by the size of the window; the frame itself where compression is of no use.
+    /// The same, compressed, by the size of the window.
     compressed: Vec<(u8, Bytes)>,
     ledger: Option<Arc<AtomicUsize>>,
 }
@@ -93,19 +93,14 @@ impl Prepared {
         &self.frame
     }
 
-    /// The message as a frame that is compressed by itself, if that is of use.
+    /// The message as a frame that is compressed by itself.
     pub(super) fn compressed(&mut self, window_bits: u8) -> &Bytes {
         let known = self.compressed.iter().position(|(bits, _)| *bits == window_bits);
         let index = known.unwrap_or_else(|| {
-            let frame = match encode_alone(self.kind, self.payload(), window_bits) {
-                Some(payload) => {
-                    let mut frame = Vec::with_capacity(HEADER_MAX + payload.len());
-                    write_frame(&mut frame, self.kind.opcode(), true, &payload, None);
-                    counted(frame.into(), self.ledger.as_ref())
-                }
-                None => self.frame.clone(),
-            };
-            self.compressed.push((window_bits, frame));
+            let payload = encode_alone(self.payload(), window_bits);
+            let mut frame = Vec::with_capacity(HEADER_MAX + payload.len());
+            write_frame(&mut frame, self.kind.opcode(), true, &payload, None);
+            self.compressed.push((window_bits, counted(frame.into(), self.ledger.as_ref())));
             self.compressed.len() - 1
         });
         &self.compressed[index].1

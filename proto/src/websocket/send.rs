@@ -312,14 +312,15 @@ impl Connection {
 
     fn commit_data(&mut self, kind: Kind, payload: Bytes) {
         let opcode = kind.opcode();
-        match self.compress(kind, &payload) {
+        match self.compress(&payload) {
             Some(compressed) => self.commit_frame(opcode, true, compressed.into()),
             None => self.commit_frame(opcode, false, payload),
         }
     }
 
-    /// Compresses a payload, if that was agreed on and is of use.
-    fn compress(&mut self, kind: Kind, payload: &[u8]) -> Option<Vec<u8>> {
+    /// Compresses a payload, if that was agreed on and there is any. Short ones too: peers exist that take a message for
+    /// something else if it is not compressed where it could be.
+    fn compress(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
         let deflate = self.deflate.filter(|_| !payload.is_empty())?;
         let (window_bits, keeps_no_context) = if self.is_client() {
             (deflate.client_max_window_bits, deflate.client_no_context_takeover)
@@ -328,7 +329,7 @@ impl Connection {
         };
         let window_bits = window_bits.unwrap_or(WINDOW_BITS_MAX);
         if keeps_no_context {
-            return encode_alone(kind, payload, window_bits);
+            return Some(encode_alone(payload, window_bits));
         }
         // What went through the compressor is part of the context, so it has to be sent as it came out.
         Some(self.codec().encoder.get_or_insert_with(|| Encoder::new(window_bits)).encode(payload))
