@@ -66,7 +66,7 @@ impl Engine {
         let opened = handshake::read(&session.request).and_then(|offer| {
             let deflate = offer.deflate(host.deflate);
             let protocols = &self.config.hosts[session.host].websocket_protocols;
-            let protocol = if shaped.is_none() { offer.choose_protocol(protocols).map(str::as_bytes) } else { None };
+            let protocol = offer.choose_protocol(protocols).map(str::as_bytes);
             Ok((handshake::accept(&offer, protocol, deflate, shaped)?, deflate))
         });
         let (response, deflate) = match opened {
