@@ -4,7 +4,7 @@ from autobahn import INI, echo_node, faults, run
 
 CORE = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"]
 LIMITS = ["9.*"]
-COMPRESSED = ["12.*.1", "12.*.5", "13.*.1", "13.*.5"]
+COMPRESSED = ["12.1.1", "12.3.1", "12.5.1", "13.1.1", "13.3.1", "13.5.1", "13.7.1"]
 
 
 def check(start, tmp_path, cases, count, deflate):
@@ -24,4 +24,4 @@ def test_the_limits(start, tmp_path):
 
 
 def test_compression(start, tmp_path):
-    check(start, tmp_path, COMPRESSED, 24, "context")
+    check(start, tmp_path, COMPRESSED, 7, "context")

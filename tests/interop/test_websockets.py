@@ -109,12 +109,12 @@ def test_codes_of_the_node(start):
 
 def test_a_node_that_dies_says_come_again(start):
     server = start()
-    with Node(server, "one").available() as node:
-        with opened(server) as client:
-            node.close()
-            with pytest.raises(ConnectionClosedError):
-                client.recv(PATIENCE)
-            assert client.protocol.close_rcvd.code == CloseCode.SERVICE_RESTART
+    node = Node(server, "one").available()
+    with opened(server) as client:
+        node.close()
+        with pytest.raises(ConnectionClosedError):
+            client.recv(PATIENCE)
+        assert client.protocol.close_rcvd.code == CloseCode.SERVICE_RESTART
 
 
 def test_a_handshake_of_the_node(start):
@@ -153,9 +153,9 @@ def test_origins_and_protocols(start):
 def test_compression_in_all_combinations(echo, deflate):
     server = echo(deflate)
     dice = random.Random(7)
-    texts = ["x" * 10, "hello " * 3000, "".join(dice.choices("abcdefgh ", k=50_000))]
-    blobs = [b"", bytes(100_000), dice.randbytes(70_000)]
-    bits = [None, 9, 12, 15]
+    texts = ["x" * 10, "hello " * 1000, "".join(dice.choices("abcdefgh ", k=20_000))]
+    blobs = [b"", bytes(40_000), dice.randbytes(10_000)]
+    bits = [None, 9, 15]
     for server_alone, client_alone, server_bits, client_bits in itertools.product(
             [False, True], [False, True], bits, [True, *bits]):
         offer = ClientPerMessageDeflateFactory(server_no_context_takeover=server_alone, client_no_context_takeover=client_alone,
