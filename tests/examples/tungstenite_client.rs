@@ -39,9 +39,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The next message that is no ping.
 fn next<S: std::io::Read + std::io::Write>(socket: &mut WebSocket<S>) -> Result<Message, tungstenite::Error> {
     loop {
-        match socket.read()? {
-            Message::Ping(_) => {}
-            message => return Ok(message),
+        let message = socket.read()?;
+        if !message.is_ping() {
+            return Ok(message);
         }
     }
 }
