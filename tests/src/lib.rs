@@ -9,6 +9,7 @@
 //! Nothing here sleeps. A scenario waits for the thing it expects; in virtual time that is over when nothing moves
 //! any more, in real time after [`PATIENCE`](host::PATIENCE).
 
+pub mod chat;
 pub mod dialogue;
 pub mod frames;
 pub mod host;

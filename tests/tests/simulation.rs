@@ -2,6 +2,7 @@
 
 use std::panic::catch_unwind;
 
+use blastbeat_tests::chat;
 use blastbeat_tests::shadow::{self, Figures};
 use blastbeat_tests::simulation::play;
 
@@ -60,6 +61,19 @@ fn every_request_gets_its_own_answer_or_a_failure_that_the_facts_excuse() {
     // One world may well be without nodes for all its time.
     assert!(all.answered > 0 || number("SEED").is_some(), "nobody was answered: {all:?}");
     tell(&format!("{} seeds: {all:?}", seeds.end - seeds.start));
+}
+
+#[test]
+fn every_message_of_a_websocket_reaches_whom_it_is_for_once_and_in_order() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(100),
+    };
+    for seed in seeds {
+        if catch_unwind(|| chat::play(seed, 150)).is_err() {
+            panic!("seed {seed} fails; SEED={seed} plays it again");
+        }
+    }
 }
 
 #[allow(clippy::print_stdout, reason = "a long run tells what it did, with --nocapture")]
