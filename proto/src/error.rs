@@ -192,7 +192,7 @@ causes! {
     RouteUnsupported "route-unsupported",
     /// The route is neither a group's name nor `@` and a session id.
     RouteMalformed "route-malformed",
-    /// The session that the route names has ended, or never was.
+    /// No session has the id that the route names.
     RouteUnknown "route-unknown",
     /// The session that the route names belongs to another virtual host.
     RouteForeign "route-foreign",

@@ -175,11 +175,12 @@ impl Engine {
     fn on_response(&mut self, slot: usize, response: Response, now: Instant) {
         let Some(session) = self.sessions.at_mut(slot) else { return };
         if session.is_open() {
-            // The next node of a WebSocket whose node was lost may take it, and has nothing to shape; any other answer
-            // refuses it.
-            return match session.redispatched && response.status == 101 {
-                true => {}
-                false => self.fail(slot, Cause::ResponseOutOfOrder, now),
+            // The next node of a WebSocket whose node was lost may say that it takes it, with nothing left to shape, or
+            // that it does not: then the client may ask anew.
+            return match session.redispatched && session.capabilities.handshake {
+                true if response.status == 101 => {}
+                true => self.fail(slot, Cause::NodeLost, now),
+                false => self.or_complain(slot, Kind::Headers, Err(Cause::MessageUnfit)),
             };
         }
         if response.status == 101 && session.is_websocket && !session.is_answered() {

@@ -331,9 +331,9 @@ impl Engine {
                 self.on_chunk(slot, bytes.clone(), now);
             }
             (Parcel::Msg(bytes), _) => self.tell_msg(slot, bytes.clone(), now),
-            (Parcel::End, Answer::WebSocket | Answer::Begun { .. }) => self.on_end(slot, now),
+            (Parcel::End, _) => self.on_end(slot, now),
             (
-                Parcel::WebSocket(_) | Parcel::Close(_) | Parcel::Body(_) | Parcel::Chunk(_) | Parcel::End,
+                Parcel::WebSocket(_) | Parcel::Close(_) | Parcel::Body(_) | Parcel::Chunk(_),
                 Answer::None | Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_) | Answer::WebSocket,
             ) => self.stats.count(Cause::MessageUnfit),
         }
