@@ -223,7 +223,7 @@ impl Node {
                 let which = script.byte() / 16;
                 [b"@", &self.choose(which, script, others)[..], b":"].concat()
             }
-            _ => [&script.pick(&["", "@short", "b:c", LONG]).as_bytes()[..], b":"].concat(),
+            _ => [script.pick(&["", "@short", "b:c", LONG]).as_bytes(), b":"].concat(),
         };
         let (kind, body) = match script.byte() % 32 {
             0..4 => ("websocket", self.message(script)),
