@@ -190,7 +190,7 @@ impl World {
         self.stage.send(client, &bytes[cut..]);
         let pipes = self.browsers[place].pipes.clone();
         for group in &pipes {
-            self.to_group(group, Some(place), &Parcel::Frame(Frame::new(opcode, &payload[..])));
+            self.send_to_group(group, Some(place), &Parcel::Frame(Frame::new(opcode, &payload[..])));
         }
         if pipes.is_empty() {
             let binary = self.capabilities(place).contains("binary");
@@ -215,7 +215,7 @@ impl World {
         worker.expect("an open WebSocket is at a node").due.push_back((browser.sid.clone(), kind, body));
     }
 
-    fn to_group(&mut self, group: &'static str, sender: Option<usize>, parcel: &Parcel) {
+    fn send_to_group(&mut self, group: &'static str, sender: Option<usize>, parcel: &Parcel) {
         let members = self.groups.get(group).cloned().unwrap_or_default();
         for place in members.iter().filter(|place| Some(**place) != sender) {
             self.deliver(*place, parcel);
@@ -268,11 +268,11 @@ impl World {
         let route = self.below(10);
         match (route, &parcel) {
             (0..4, _) => {
-                self.to_group(group, Some(place), &parcel);
+                self.send_to_group(group, Some(place), &parcel);
                 self.stage.tell(node, &sid, format!("{group}:{kind}"), &payload);
             }
             (4, _) => {
-                self.to_group(group, None, &parcel);
+                self.send_to_group(group, None, &parcel);
                 self.stage.tell(node, b"", format!("{group}:{kind}"), &payload);
             }
             (5, _) | (_, Parcel::Msg(_)) => {
