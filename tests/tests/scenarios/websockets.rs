@@ -1,6 +1,7 @@
 //! WebSockets and groups under load: slow members, floods, large messages, members that go while others are served.
 
 use blastbeat_proto::error::Cause;
+use blastbeat_proto::time::Duration;
 use blastbeat_tests::frames::{BINARY, Frame, TEXT};
 use blastbeat_tests::stage::{Client, Node, Stage};
 
@@ -79,6 +80,8 @@ fn sixteen_mebibytes_both_ways(stage: &mut Stage) {
     assert!(frame == Frame::new(BINARY, payload), "the message came back changed");
     // One byte more is too much.
     stage.send_frame(client, &Frame::new(BINARY, vec![0; 16 * MEBIBYTE + 1]));
+    // The farewell waits for an answer to the message before.
+    stage.advance(Duration::from_millis(100));
     assert_eq!(stage.frame(client), Frame::close(1009, "message-too-large"));
     stage.expect_end(node, &sid);
     stage.forgive(client);
