@@ -162,6 +162,8 @@ pub struct Connection {
     backlog: Option<Box<Backlog>>,
     event: Option<Event>,
     incoming: Incoming,
+    /// Bytes that were offered and not taken: they are offered again, and are no news then.
+    left: usize,
     clock: Clock,
     /// Where a client gets its masks.
     masks: Option<Box<dyn Entropy + Send>>,
@@ -203,6 +205,7 @@ impl Connection {
             backlog: None,
             event: None,
             incoming: Incoming::default(),
+            left: 0,
             masks,
             deflate,
             codec: None,
@@ -222,7 +225,7 @@ impl Connection {
     /// frame's payload, and offers it again, followed by newer bytes. Takes nothing while an event waits; takes and
     /// ignores everything after a violation and once the connection is closing.
     pub fn receive(&mut self, data: &[u8], now: Instant) -> usize {
-        if !data.is_empty() {
+        if data.len() > self.left {
             self.clock.hear(now);
         }
         let mut used = 0;
@@ -236,7 +239,9 @@ impl Connection {
         if let Some(Event::Message(_)) = self.event {
             self.clock.note_message(now);
         }
-        if self.is_deaf() { data.len() } else { used }
+        let used = if self.is_deaf() { data.len() } else { used };
+        self.left = data.len() - used;
+        used
     }
 
     /// Takes note that the peer will send no more; call it when everything before that was offered. The connection is
@@ -282,6 +287,11 @@ impl Connection {
     /// Bytes of memory that an incomplete message holds, and the states of compression where there are any.
     pub fn held(&self) -> usize {
         self.incoming.held() + self.codec.as_ref().map_or(0, |codec| codec.held())
+    }
+
+    /// Bytes of memory that an incomplete message holds.
+    pub fn assembled(&self) -> usize {
+        self.incoming.held()
     }
 
     /// Why nothing more will be read, or queued: close the transport when [`queued`](Self::queued) is zero.

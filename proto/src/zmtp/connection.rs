@@ -44,6 +44,8 @@ pub struct Connection {
     closing: Option<Closing>,
     /// The minor version of the peer's ZMTP 3.
     minor: Option<u8>,
+    /// Bytes that were offered and not taken: they are offered again, and are no news then.
+    left: usize,
 }
 
 enum Stage {
@@ -76,6 +78,7 @@ impl Connection {
             pong: None,
             closing: None,
             minor: None,
+            left: 0,
         }
     }
 
@@ -87,24 +90,26 @@ impl Connection {
         if self.closing.is_some() {
             return bytes.len();
         }
-        if bytes.is_empty() {
-            return 0;
+        if bytes.len() > self.left {
+            self.liveness.hear(now);
         }
-        self.liveness.hear(now);
-        if self.message.is_some() || self.event.is_some() {
+        self.left = bytes.len();
+        if bytes.is_empty() || self.message.is_some() || self.event.is_some() {
             return 0;
         }
         let result = match self.stage {
             Stage::Up => self.receive_traffic(bytes),
             Stage::Greeting { .. } | Stage::Handshake { .. } => self.receive_handshake(bytes, now),
         };
-        match result {
+        let used = match result {
             Ok(used) => used,
             Err(cause) => {
                 self.fail(cause);
                 bytes.len()
             }
-        }
+        };
+        self.left = bytes.len() - used;
+        used
     }
 
     /// Takes note that the peer will send no more: the connection is closing.

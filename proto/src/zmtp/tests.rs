@@ -457,6 +457,20 @@ fn pings_go_to_peers_that_know_them_and_silence_ends_the_link() {
 }
 
 #[test]
+fn what_is_offered_again_is_no_sign_of_life() {
+    let (mut router, _) = connected();
+    let heard = router.link.last_heard();
+    let half = b"\x04\x07\x04PI";
+    assert_eq!(router.link.receive(half, at(5)), 0);
+    assert_eq!(router.link.last_heard(), at(5));
+    assert!(heard < at(5));
+    assert_eq!(router.link.receive(half, at(6)), 0);
+    assert_eq!(router.link.last_heard(), at(5));
+    assert_eq!(router.link.receive(b"\x04\x07\x04PIN", at(7)), 0);
+    assert_eq!(router.link.last_heard(), at(7));
+}
+
+#[test]
 fn a_peer_of_zmtp_3_0_is_neither_pinged_nor_given_up() {
     let mut side = Side::new(settings(Role::Router));
     side.feed(&opening(0, "DEALER", "FOO"), at(0));

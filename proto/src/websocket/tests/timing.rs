@@ -51,6 +51,26 @@ fn anything_that_comes_is_a_sign_of_life() {
 }
 
 #[test]
+fn what_is_offered_again_is_no_sign_of_life() {
+    let mut server = server();
+    let frame = masked(0x89, b"ping");
+    let (half, more) = (&frame[..3], &frame[..5]);
+    assert_eq!(server.receive(half, NOW), 0);
+    let pinged = wait(&mut server);
+    assert_eq!(written(&mut server), unmasked(0x89, b""));
+    let soon = pinged + Duration::from_secs(1);
+    assert_eq!((server.receive(half, soon), server.receive(half, soon)), (0, 0));
+    assert_eq!(server.receive(more, soon), 0, "one byte is");
+    wait(&mut server);
+    assert_eq!(server.is_closing(), None);
+    let pinged = wait(&mut server);
+    assert_eq!(written(&mut server), unmasked(0x89, b""));
+    assert_eq!(server.receive(more, pinged + Duration::from_secs(1)), 0);
+    wait(&mut server);
+    assert_eq!(server.is_closing(), Some(Cause::PingTimeout));
+}
+
+#[test]
 fn early_calls_change_nothing() {
     let mut server = server();
     let deadline = server.poll_timeout();
