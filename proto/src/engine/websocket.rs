@@ -35,13 +35,14 @@ pub(super) fn message_of(kind: Kind, payload: Bytes) -> Result<Message, Cause> {
     Ok(Message { kind: if is_text { websocket::Kind::Text } else { websocket::Kind::Binary }, payload })
 }
 
-/// A close as a node gave it: nothing, or two bytes of code and a reason.
+/// A close as a node gave it, if it can be sent: nothing, or two bytes of code and a reason.
 pub(super) fn close_of(body: &Bytes) -> Result<Close, Cause> {
-    match body[..] {
-        [] => Ok(Close { code: None, reason: Bytes::new() }),
-        [high, low, ..] => Ok(Close { code: Some(u16::from_be_bytes([high, low])), reason: body.slice(2..) }),
-        [_] => Err(Cause::CloseMalformed),
-    }
+    let close = match body[..] {
+        [] => Close { code: None, reason: Bytes::new() },
+        [high, low, ..] => Close { code: Some(u16::from_be_bytes([high, low])), reason: body.slice(2..) },
+        [_] => return Err(Cause::CloseMalformed),
+    };
+    if close.may_be_sent() { Ok(close) } else { Err(Cause::CloseMalformed) }
 }
 
 impl Engine {

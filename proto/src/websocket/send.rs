@@ -111,7 +111,9 @@ impl Connection {
             Event::Ping(payload) => self.send_control(Opcode::Ping, &payload),
             Event::Pong(payload) => self.send_control(Opcode::Pong, &payload),
             Event::Close(close) => {
-                check_close(&close)?;
+                if !close.may_be_sent() {
+                    return Err(SendError::Invalid);
+                }
                 self.queue_close(close, Cause::Complete, now);
                 if let Some(violated) = self.violated {
                     self.close(violated);
@@ -377,15 +379,17 @@ pub(super) fn write_frame(out: &mut Vec<u8>, opcode: Opcode, compressed: bool, p
     }
 }
 
-/// Whether a close frame may be sent (RFC 6455, 5.5.1).
-fn check_close(close: &Close) -> Result<(), SendError> {
-    let sound = match close.code {
-        None => close.reason.is_empty(),
-        Some(code) => {
-            may_be_sent(code)
-                && close.reason.len() <= CONTROL_MAX - 2
-                && simdutf8::basic::from_utf8(&close.reason).is_ok()
+impl Close {
+    /// Whether it can be sent (RFC 6455, 5.5.1): a code that may stand in a close frame, with a reason in UTF-8 of at
+    /// most 123 bytes, or nothing at all.
+    pub fn may_be_sent(&self) -> bool {
+        match self.code {
+            None => self.reason.is_empty(),
+            Some(code) => {
+                may_be_sent(code)
+                    && self.reason.len() <= CONTROL_MAX - 2
+                    && simdutf8::basic::from_utf8(&self.reason).is_ok()
+            }
         }
-    };
-    if sound { Ok(()) } else { Err(SendError::Invalid) }
+    }
 }
