@@ -379,9 +379,11 @@ impl Engine {
                 self.obey_bond(slot, Kind::Echo, |engine| engine.on_echo(slot, &group, on));
             }
             Reply::ToGroup(name, what) => {
-                let Some(host) = self.sessions.at(slot).map(|session| session.host) else { return };
+                let Some(session) = self.sessions.at(slot) else { return };
+                // The client that it comes from can wait, as a node would have to.
+                let (host, source) = (session.host, Some(self.links.id_of(session.link)));
                 let parcel = Parcel::from_app(what, &self.shared);
-                self.fan_out(host, &name, Some(slot), parcel, None, now);
+                self.fan_out(host, &name, Some(slot), parcel, source, now);
             }
             Reply::ToSession(target, what) => {
                 let Some(host) = self.sessions.at(slot).map(|session| session.host) else { return };

@@ -258,6 +258,17 @@ impl Engine {
         }
     }
 
+    /// Lets the clients flow again whose input waits for this node. Whose place on the list has another by now, or who
+    /// waits for another node, waits on.
+    pub(super) fn resume_clients_of(&mut self, node: usize, now: Instant) {
+        for client in core::mem::take(&mut self.nodes.list[node].paused) {
+            let session = self.session_on(client).and_then(|slot| self.sessions.at(slot));
+            if session.and_then(|session| session.node()) == Some(node) {
+                self.resume(client, now);
+            }
+        }
+    }
+
     /// Lets a client's input flow again.
     pub(super) fn resume(&mut self, client: usize, now: Instant) {
         let Some(link) = self.links.at_mut(client) else { return };

@@ -96,16 +96,37 @@ impl Engine {
             used += took;
             match event {
                 Some(Event::Client(event)) => self.on_client_event(slot, event, now),
-                Some(Event::WebSocket(event)) => self.on_websocket_event(slot, event, now),
+                Some(Event::WebSocket(event)) => {
+                    self.on_websocket_event(slot, event, now);
+                    // At once: what an app does with this message may be why the next has to wait.
+                    self.obey_replies(now);
+                }
                 Some(Event::Node(event)) => self.on_node_event(slot, event, now),
                 Some(Event::Proxied(event)) => self.on_proxied(slot, event, now),
                 Some(Event::Unproxied(cause)) => self.on_unproxied(slot, cause, now),
-                None if took == 0 || used == bytes.len() => return used,
+                None if took == 0 || used == bytes.len() => {
+                    self.refuse_hoarder(slot, now);
+                    return used;
+                }
                 None => {}
             }
             if self.links.slot_of(id).is_none() {
                 return used;
             }
+        }
+    }
+
+    /// Where the memory is used up, whoever sends more of a message that is large and not complete is closed.
+    fn refuse_hoarder(&mut self, slot: usize, now: Instant) {
+        if !self.is_full_of_bytes() {
+            return;
+        }
+        let high = self.config.limits.write_queue_high;
+        let Some(websocket) = self.links.at_mut(slot).and_then(|link| link.websocket()) else { return };
+        if websocket.conn.assembled() > high
+            && let Some(session) = websocket.session
+        {
+            self.fail(session, Cause::MemoryMax, now);
         }
     }
 
@@ -148,9 +169,7 @@ impl Engine {
                     && queued <= self.config.limits.node_queue_high / 2
                     && !self.nodes.list[node].paused.is_empty()
                 {
-                    for client in core::mem::take(&mut self.nodes.list[node].paused) {
-                        self.resume(client, now);
-                    }
+                    self.resume_clients_of(node, now);
                 }
             }
             Protocol::Proxy(_) => {}

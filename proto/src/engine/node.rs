@@ -470,9 +470,7 @@ impl Engine {
         entry.available = false;
         let sessions = entry.load;
         let name = entry.name.clone();
-        for client in core::mem::take(&mut entry.paused) {
-            self.resume(client, now);
-        }
+        self.resume_clients_of(node, now);
         self.report(Report::NodeLost { node: name, cause, sessions });
         let orphans: Vec<usize> =
             self.sessions.iter().filter(|(_, s)| s.server == Some(Server::Node(node))).map(|(slot, _)| slot).collect();

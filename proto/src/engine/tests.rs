@@ -10,6 +10,8 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
+mod hostile;
+
 use super::*;
 use crate::config::Mode;
 use crate::entropy::SeededEntropy;
