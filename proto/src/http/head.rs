@@ -168,6 +168,7 @@ pub struct Request {
     pub(super) query: Span,
     pub(super) host: Span,
     pub(super) upgrade: Option<Span>,
+    pub(super) is_upgrade_asked: bool,
     pub(super) accept: Option<Span>,
 }
 
@@ -221,7 +222,13 @@ impl Request {
 
     /// The protocol of the Upgrade field, if the Connection field asks for an upgrade (RFC 9110, 7.8).
     pub fn upgrade(&self) -> Option<&[u8]> {
-        self.upgrade.map(|span| span.in_text(&self.fields.text))
+        self.upgrade.filter(|_| self.is_upgrade_asked).map(|span| span.in_text(&self.fields.text))
+    }
+
+    /// Whether there is an Upgrade field, asked for or not.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn has_upgrade(&self) -> bool {
+        self.upgrade.is_some()
     }
 
     /// The first Accept field.

@@ -108,7 +108,8 @@ fn check_request(head: &[u8], limits: &Limits) -> Result<Request, Violation> {
         path: Span::of(head, parts.path),
         query: Span::of(head, parts.query),
         host: Span::of(head, parts.authority.or(host).unwrap_or_default()),
-        upgrade: upgrade.filter(|_| connection.upgrade),
+        upgrade,
+        is_upgrade_asked: connection.upgrade,
         accept,
     })
 }

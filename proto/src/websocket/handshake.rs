@@ -16,7 +16,7 @@ const VERSION: &str = "13";
 
 /// Whether a request asks for a WebSocket; [`read`] says whether it does so rightly.
 pub fn is_requested(request: &Request) -> bool {
-    request.upgrade().is_some() && request.fields.all("upgrade").any(|value| has_token(value, "websocket"))
+    request.has_upgrade() && request.fields.all("upgrade").any(|value| has_token(value, "websocket"))
 }
 
 /// Reads a request that [`is_requested`].
@@ -29,7 +29,7 @@ pub fn read(request: &Request) -> Result<Offer<'_>, Cause> {
         return Err(Cause::WebSocketMethod);
     }
     let has_body = !matches!(request.body, BodySize::None | BodySize::Length(0));
-    if request.version != Version::Http11 || has_body || !is_requested(request) {
+    if request.version != Version::Http11 || has_body || request.upgrade().is_none() || !is_requested(request) {
         return Err(Cause::WebSocketHandshake);
     }
     if single(request, "sec-websocket-version")? != Some(VERSION.as_bytes()) {
