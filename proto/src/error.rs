@@ -139,6 +139,26 @@ causes! {
     /// Bytes came that belong to no message.
     BytesUnexpected "bytes-unexpected",
 
+    // TLS (RFC 8446, RFC 5246)
+    /// The client does not speak TLS.
+    NotTls "not-tls",
+    /// A TLS record or message is malformed, too large, out of order, or cannot be decrypted.
+    TlsMalformed "tls-malformed",
+    /// The client has no TLS version, cipher suite, signature or protocol in common with this server.
+    TlsNegotiation "tls-negotiation",
+    /// No certificate is meant for the name that the client asks for.
+    TlsNameUnknown "tls-name-unknown",
+    /// The client shows no certificate where one is needed.
+    TlsCertificateMissing "tls-certificate-missing",
+    /// The client's certificate is not valid, or of nobody who is trusted here.
+    TlsCertificateRefused "tls-certificate-refused",
+    /// The peer gave TLS up with an alert.
+    TlsAlert "tls-alert",
+    /// The peer sends TLS records that carry next to nothing.
+    TlsFlood "tls-flood",
+    /// The TLS library failed on our side.
+    TlsFailed "tls-failed",
+
     // Capacity
     /// As many connections as allowed are open.
     ConnectionsMax "connections-max",
@@ -268,6 +288,8 @@ impl Cause {
             Self::BodyTooLarge => 413,
             Self::OriginRefused => 403,
             Self::HostUnknown => 404,
+            Self::TlsNameUnknown => 421,
+            Self::TlsFailed => 500,
             Self::WebSocketMethod => 405,
             Self::WebSocketVersion => 426,
             Self::MethodUnsupported | Self::EncodingUnsupported => 501,
