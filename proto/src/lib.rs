@@ -8,6 +8,7 @@
 //! * [`zmtp`]: one ZMTP 3 connection, ROUTER or DEALER; [`dealer`]: a node of this server on top of it.
 //! * [`uwsgi`]: requests and responses as uwsgi packets; [`message`]: the words that nodes and server use.
 //! * [`proxy`]: the PROXY protocol in front of a connection.
+//! * `tls`: the server's side of one TLS connection, and the certificates of many names.
 //! * [`config`]: an ini file, read and checked; [`tape`]: recordings of an engine.
 //!
 //! # What you must do
@@ -32,6 +33,7 @@
 //! | `proxy` | [`proxy`] | |
 //! | `dealer` | [`dealer`] | `zmtp`, `message`, `uwsgi` |
 //! | `config` | [`config`] | |
+//! | `tls`, `tls-ring` | `tls` | |
 //! | `engine` (default) | [`engine`], [`tape`] | all of them |
 
 #![forbid(unsafe_code)]
@@ -62,6 +64,8 @@ pub mod message;
 pub mod proxy;
 #[cfg(feature = "engine")]
 pub mod tape;
+#[cfg(feature = "__tls")]
+pub mod tls;
 #[cfg(feature = "uwsgi")]
 pub mod uwsgi;
 #[cfg(feature = "websocket")]
