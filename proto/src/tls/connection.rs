@@ -29,6 +29,9 @@ pub const SEND_MAX: usize = 64 * 1024;
 /// Slices of a rope that are encrypted at a time.
 const SLICES_MAX: usize = 64;
 
+/// What the library's buffer never goes below once it was used.
+const BUFFER_MIN: usize = 4096;
+
 /// A record of one fatal alert, in clear, but for the alert's number (RFC 8446, 6).
 const ALERT: [u8; 6] = [21, 3, 3, 0, 2, 2];
 const DECODE_ERROR: u8 = 50;
@@ -102,7 +105,7 @@ impl Connection {
             Ok(plain) if was_up && !self.records.account(taken.records, plain, now) => {
                 self.fail(Failure { cause: Cause::TlsFlood, words: "records without data".to_string() });
             }
-            Ok(_) => self.shrink(),
+            Ok(_) => self.shrink(taken.bytes),
             Err(failure) => self.fail(failure),
         }
         if self.closing.is_some() { bytes.len() } else { taken.bytes }
@@ -339,17 +342,18 @@ impl Connection {
         }
     }
 
-    /// A full record makes the library's buffer grow, and it gives the memory back only before it reads again: have it
-    /// try to.
-    fn shrink(&mut self) {
-        if !self.records.is_between() {
-            self.has_grown = true;
-        } else if mem::take(&mut self.has_grown)
+    /// The library's buffer grows with what is read into it, and it gives the memory back only before it reads again:
+    /// once it is empty, have it try to.
+    fn shrink(&mut self, read: usize) {
+        self.has_grown |= read > BUFFER_MIN || !self.records.is_between();
+        if self.has_grown
+            && self.records.is_between()
             && self.end == End::NotYet
             && let Some(connection) = self.stage.connection()
         {
             let result = connection.read_tls(&mut Nothing);
             debug_assert!(result.is_err(), "there is nothing to read");
+            self.has_grown = false;
         }
     }
 
