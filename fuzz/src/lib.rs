@@ -9,6 +9,7 @@ pub mod dealer;
 pub mod engine;
 pub mod http1;
 pub mod proxy;
+pub mod tls;
 pub mod uwsgi;
 pub mod websocket;
 pub mod zmtp;
@@ -28,6 +29,7 @@ pub const BODIES: &[Body] = &[
     Body { name: "engine", run: engine::body },
     Body { name: "http1", run: http1::body },
     Body { name: "proxy", run: proxy::body },
+    Body { name: "tls", run: tls::body },
     Body { name: "uwsgi", run: uwsgi::body },
     Body { name: "websocket", run: websocket::body },
     Body { name: "zmtp", run: zmtp::body },

@@ -26,6 +26,10 @@ use crate::time::Instant;
 /// Plaintext that is encrypted at a time: four full records.
 pub const SEND_MAX: usize = 64 * 1024;
 
+/// Memory that an established connection takes while nothing waits in it, the cryptographic library's included: what to
+/// charge for one. It is measured.
+pub const IDLE_BYTES: usize = 9 * 1024;
+
 /// Slices of a rope that are encrypted at a time.
 const SLICES_MAX: usize = 64;
 
@@ -34,6 +38,7 @@ const BUFFER_MIN: usize = 4096;
 
 /// A record of one fatal alert, in clear, but for the alert's number (RFC 8446, 6).
 const ALERT: [u8; 6] = [21, 3, 3, 0, 2, 2];
+const HANDSHAKE_FAILURE: u8 = 40;
 const DECODE_ERROR: u8 = 50;
 const UNRECOGNIZED_NAME: u8 = 112;
 
@@ -368,7 +373,10 @@ impl Connection {
         // After a fatal alert of theirs there is nobody left to talk to.
         if failure.cause != Cause::TlsAlert {
             match self.stage {
-                Stage::Waiting | Stage::Hello(_) if self.outbound.is_empty() => self.send_clear_alert(DECODE_ERROR),
+                Stage::Waiting | Stage::Hello(_) if self.outbound.is_empty() => {
+                    let is_choosy = failure.cause == Cause::TlsNegotiation;
+                    self.send_clear_alert(if is_choosy { HANDSHAKE_FAILURE } else { DECODE_ERROR });
+                }
                 Stage::Waiting | Stage::Hello(_) => {}
                 // The library has queued an alert for most errors; this does nothing then.
                 Stage::Handshake { .. } | Stage::Up(_) => self.say_goodbye(),

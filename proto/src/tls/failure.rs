@@ -34,7 +34,8 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let cause = match &error {
             Error::AlertReceived(_) => Cause::TlsAlert,
-            Error::PeerIncompatible(_) | Error::NoApplicationProtocol => Cause::TlsNegotiation,
+            // The general one comes when none of our keys fits what the client takes, or its key share fits nothing.
+            Error::PeerIncompatible(_) | Error::NoApplicationProtocol | Error::General(_) => Cause::TlsNegotiation,
             Error::NoCertificatesPresented => Cause::TlsCertificateMissing,
             Error::InvalidCertificate(_) | Error::UnsupportedNameType => Cause::TlsCertificateRefused,
             Error::PeerMisbehaved(
@@ -49,7 +50,7 @@ impl From<Error> for Failure {
             | Error::InappropriateHandshakeMessage { .. }
             | Error::DecryptError
             | Error::PeerSentOversizedRecord => Cause::TlsMalformed,
-            // No randomness, no time, a signature that cannot be made.
+            // No randomness, no time.
             _ => Cause::TlsFailed,
         };
         Self { cause, words: error.to_string() }

@@ -1,12 +1,14 @@
 //! What handshakes agree on.
 
-use rustls::AlertDescription;
+use alloc::sync::Arc;
+
 use rustls::Error::{AlertReceived, InvalidCertificate};
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
 
 use super::peer::*;
 use crate::error::Cause;
 use crate::time::{Duration, Instant};
-use crate::tls::{ClientAuth, Connection, Entry, Version};
+use crate::tls::{ClientAuth, Connection, Entry, Version, library};
 
 #[test]
 fn both_versions_and_all_kinds_of_keys_work() {
@@ -211,6 +213,25 @@ fn a_client_that_does_not_trust_the_certificate_says_so() {
     assert_eq!(pair.server.violation(), None, "it is our certificate");
     assert!(pair.server.outbound().is_empty());
     assert!(pair.server.failure().is_some_and(|words| words.contains("UnknownCA")), "{:?}", pair.server.failure());
+}
+
+#[test]
+fn a_client_that_takes_no_key_of_ours_is_told() {
+    let certified = ed25519(&["a.test"]);
+    let certificates = store(&[entry(&["a.test"], &certified)]);
+    for (versions, suite) in [(TLS12, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"), (TLS13, "TLS13_AES_128_GCM_SHA256")] {
+        let mut provider = library::provider().as_ref().clone();
+        provider.cipher_suites.retain(|offered| offered.suite().as_str() == Some(suite));
+        let verifying = &mut provider.signature_verification_algorithms;
+        verifying.mapping = &verifying.mapping[..1];
+        let client = ClientConfig::builder_with_details(Arc::new(provider), Arc::new(clock()));
+        let client = client.with_protocol_versions(versions).unwrap();
+        let client = client.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let mut pair = Pair::new(&certificates, client, "a.test");
+        pair.run();
+        pair.assert_refused(Cause::TlsNegotiation);
+        assert_eq!(pair.client_error, Some(AlertReceived(AlertDescription::HandshakeFailure)), "{suite}");
+    }
 }
 
 #[test]
