@@ -18,7 +18,7 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 
 use crate::address::{BindAddr, PeerAddr};
-use crate::config::{Config, Mode, Page};
+use crate::config::{Config, File, Mode};
 use crate::engine::{AppId, Control, Engine, Input, LinkId, ListenerId, Output};
 use crate::entropy::SeededEntropy;
 use crate::time::{Duration, Instant};
@@ -261,8 +261,7 @@ pub fn replay(
         .map_err(|_| ReplayError::NotATape("its configuration is damaged"))?;
     for _ in 0..number(tape)? {
         let (status, body) = (number(tape)? as u16, Bytes::from(bytes(tape)?));
-        config.error_pages.entry(status).or_insert_with(|| Page { path: "tape".into(), body: Bytes::new() }).body =
-            body;
+        config.error_pages.entry(status).or_insert_with(|| File::new("tape")).body = body;
     }
     let mut engine = Engine::new(Arc::new(config), Box::new(SeededEntropy::new(seed)), now);
     prepare(&mut engine);

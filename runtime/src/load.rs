@@ -6,8 +6,8 @@ use std::path::Path;
 
 use blastbeat_proto::config::{Config, Mode, Problem};
 
-/// An error page is sent whole and kept in memory; what is larger is no page.
-const PAGE_BYTES_MAX: u64 = 1024 * 1024;
+/// What is named by a configuration is kept in memory; what is larger is no page and no certificate.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What a configuration file holds, with warnings; or everything that is wrong with it.
 pub(crate) type Loaded = Result<(Config, Vec<Problem>), Vec<Problem>>;
@@ -20,14 +20,15 @@ pub(crate) fn load(path: &Path, mode: Mode) -> Loaded {
     })?;
     let (mut config, warnings) = Config::parse(&text, &file, mode)?;
     let mut problems = Vec::new();
-    for (status, page) in config.files_mut() {
-        match read_page(&page.path) {
+    let named = config.clone();
+    for (usage, page) in config.files_mut() {
+        match read(&page.path) {
             Ok(body) => page.body = body.into(),
             Err(why) => problems.push(Problem {
                 file: file.clone(),
-                line: line_of_page(&text, status),
-                key: "error-page".to_owned(),
-                message: format!("{} cannot be read: {why}; write `error-page = {status} PATH`", page.path.display()),
+                line: usage.line(&named, &text),
+                key: usage.key().to_owned(),
+                message: format!("{} cannot be read: {why}; write the path of a file", page.path.display()),
             }),
         }
     }
@@ -35,31 +36,17 @@ pub(crate) fn load(path: &Path, mode: Mode) -> Loaded {
     if problems.is_empty() { Ok((config, warnings)) } else { Err(problems) }
 }
 
-fn read_page(path: &Path) -> io::Result<Vec<u8>> {
+fn read(path: &Path) -> io::Result<Vec<u8>> {
     // Opening a pipe would wait for its writer.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
     let mut body = Vec::new();
-    File::open(path)?.take(PAGE_BYTES_MAX + 1).read_to_end(&mut body)?;
-    if body.len() as u64 > PAGE_BYTES_MAX {
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut body)?;
+    if body.len() as u64 > FILE_BYTES_MAX {
         return Err(io::Error::other("it is larger than 1 MiB"));
     }
     Ok(body)
-}
-
-/// The last line that sets the page of `status`.
-fn line_of_page(text: &[u8], status: u16) -> usize {
-    let sets_it = |line: &[u8]| {
-        let line = String::from_utf8_lossy(line);
-        let Some((key, value)) = line.split_once('=') else { return false };
-        key.trim() == "error-page" && value.split_whitespace().next() == Some(status.to_string().as_str())
-    };
-    text.split(|byte| *byte == b'\n')
-        .enumerate()
-        .filter(|(_, line)| sets_it(line))
-        .last()
-        .map_or(0, |(line, _)| line + 1)
 }
 
 #[cfg(test)]

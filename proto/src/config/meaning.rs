@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::{Config, Dial, Host, Listener, NodeName, Page, Password, Serves};
+use super::{Config, Dial, Host, Listener, NodeName, Password, Serves};
 use crate::address::{Address, BindAddr};
 
 impl Config {
@@ -29,12 +29,6 @@ impl Config {
             *password = "*".repeat(password.len());
         }
         config
-    }
-
-    /// The files that the configuration names, with the status each is shown for. Fill in their contents before the
-    /// configuration is used.
-    pub fn files_mut(&mut self) -> impl Iterator<Item = (u16, &mut Page)> {
-        self.error_pages.iter_mut().map(|(status, page)| (*status, page))
     }
 
     /// Virtual hosts (places in [`hosts`](Self::hosts)) that `listener` leads to: clients to hosts, or nodes to the

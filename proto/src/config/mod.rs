@@ -60,6 +60,7 @@
 //! | `access-log`, `log-format`, `log-level` | | `on`, `off`; `human`, `json`; `debug`, `info`, `warn`, `error` | `on`, `human`, `info` |
 
 mod draft;
+mod files;
 mod ini;
 mod keys;
 mod meaning;
@@ -71,14 +72,12 @@ mod show;
 mod tests;
 mod value;
 
+pub use files::{File, FileUse};
 pub use meaning::matches_pattern;
 pub use problem::{Mode, Problem};
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
-
-use bytes::Bytes;
 
 use crate::address::{Address, BindAddr, Cidr};
 use crate::limits::Limits;
@@ -115,7 +114,7 @@ pub struct Config {
     /// Networks whose X-Forwarded-* fields are believed (`trusted-proxy`).
     pub trusted_proxies: Vec<Cidr>,
     /// The operator's error pages by status (`error-page`).
-    pub error_pages: BTreeMap<u16, Page>,
+    pub error_pages: BTreeMap<u16, File>,
     /// User and group to become when started as root.
     pub privileges: Privileges,
     /// Whether each request is reported (`access-log`).
@@ -259,15 +258,6 @@ pub enum WebSocketDeflate {
     On,
     /// With what came before, which takes about 300 KiB for every connection that is used.
     Context,
-}
-
-/// A file of the operator's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// Where it is.
-    pub path: PathBuf,
-    /// What it holds; the runtime fills it in, the core reads no files.
-    pub body: Bytes,
 }
 
 /// User and group, by name or number.

@@ -2,15 +2,12 @@
 //! whole makes sense. All problems are collected, so that one look at the output is enough to mend the file.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-use bytes::Bytes;
 
 use super::draft::{Draft, HostDraft, Whose};
 use super::ini::{self, Line};
 use super::keys::{self, Field, Global, GlobalKey, HostKey, LimitKey};
 use super::problem::{Mode, Notes, Problem};
-use super::{BUILT_IN_APPS, Config, NodeName, Page, Password, Serves};
+use super::{BUILT_IN_APPS, Config, File, NodeName, Password, Serves};
 use super::{LOG_FORMATS, LOG_LEVELS, NODE_LOSS, ON_OFF, REDISPATCH, SLOW_CLIENT, WEBSOCKET_DEFLATE};
 use super::{origin, value};
 use crate::address::{BindAddr, Cidr, split_port};
@@ -226,8 +223,7 @@ impl Parser<'_> {
                 if path.is_empty() {
                     return Err("the file is missing; write the status and the path, such as 503 /etc/busy.html".into());
                 }
-                let page = Page { path: PathBuf::from(path), body: Bytes::new() };
-                if config.error_pages.insert(status, page).is_some() {
+                if config.error_pages.insert(status, File::new(path)).is_some() {
                     return Err(format!("there is a page for {status} already; keep one of them"));
                 }
             }

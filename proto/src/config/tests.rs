@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
@@ -516,11 +517,11 @@ fn the_built_in_configuration_is_sound() {
 #[test]
 fn files_are_filled_in_from_outside() {
     let mut config = parsed(&around("error-page = 404 /a\nerror-page = 503 /b", ""));
-    for (status, page) in config.files_mut() {
-        page.body = format!("{status} from {}", page.path.display()).into();
+    for (usage, file) in config.files_mut() {
+        file.body = format!("{usage:?} from {}", file.path.display()).into();
     }
-    assert_eq!(config.error_pages[&404].body, "404 from /a");
-    assert_eq!(config.error_pages[&503].body, "503 from /b");
+    assert_eq!(config.error_pages[&404].body, "ErrorPage(404) from /a");
+    assert_eq!(config.error_pages[&503].body, "ErrorPage(503) from /b");
 }
 
 /// Every field, so that one without a key does not compile, or does not come back.
