@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::parse::{NUMBER_MAX, SECTION};
 use super::problem::Notes;
+use super::tls::Given;
 use super::{Config, Dial, Host, Listener, Serves};
 use crate::address::{Address, BindAddr};
 use crate::limits::Limits;
@@ -31,7 +32,11 @@ pub(super) struct Draft {
     pub(super) node_capacity: Option<u32>,
     /// Where each password stands, whose it is and which node it is for.
     pub(super) password_lines: Vec<(usize, Whose, String)>,
-    listeners: Vec<ListenerDraft>,
+    /// What the global section says of TLS.
+    pub(super) given: Given,
+    /// Hosts that lack a certificate get one later.
+    pub(super) certificates_follow: bool,
+    pub(super) listeners: Vec<ListenerDraft>,
     /// Places in `listeners`.
     by_address: BTreeMap<BindAddr, usize>,
     dials: Vec<DialDraft>,
@@ -44,21 +49,21 @@ pub(super) struct Draft {
 pub(super) struct HostDraft {
     pub(super) host: Host,
     /// Its first section.
-    line: usize,
+    pub(super) line: usize,
     /// Its first node that is not an app.
     pub(super) node_line: Option<usize>,
     /// Whether it has a `node-capacity` of its own.
     pub(super) capacity_set: bool,
-    /// Its last `bind-ssl`.
-    pub(super) tls_wanted: Option<usize>,
+    /// What it says of TLS.
+    pub(super) given: Given,
 }
 
-struct ListenerDraft {
+pub(super) struct ListenerDraft {
     address: BindAddr,
-    serves: Serves,
+    pub(super) serves: Serves,
     priority: u32,
-    line: usize,
-    reach: Reach,
+    pub(super) line: usize,
+    pub(super) reach: Reach,
 }
 
 struct DialDraft {
@@ -69,11 +74,11 @@ struct DialDraft {
 
 /// Who is reached by a listener or a dialled endpoint.
 #[derive(Default)]
-struct Reach {
+pub(super) struct Reach {
     /// All virtual hosts that have none of their own.
-    shared: bool,
+    pub(super) shared: bool,
     /// And those that named it.
-    hosts: BTreeSet<usize>,
+    pub(super) hosts: BTreeSet<usize>,
 }
 
 impl Reach {
@@ -108,6 +113,10 @@ const MIXED: &str =
     "stands in [blastbeat] and in a virtual host, so that it is unclear whose nodes it admits; keep one";
 
 impl Draft {
+    pub(super) fn new(certificates_follow: bool) -> Self {
+        Self { certificates_follow, ..Self::default() }
+    }
+
     /// The virtual host of a section, which comes into being with its first key.
     pub(super) fn host(&mut self, name: &str, line: usize) -> usize {
         let same = |draft: &HostDraft| draft.host.name.eq_ignore_ascii_case(name);
@@ -115,7 +124,7 @@ impl Draft {
             return index;
         }
         let host = Host::new(name);
-        self.hosts.push(HostDraft { host, line, node_line: None, capacity_set: false, tls_wanted: None });
+        self.hosts.push(HostDraft { host, line, node_line: None, capacity_set: false, given: Given::default() });
         self.hosts.len() - 1
     }
 
@@ -145,7 +154,11 @@ impl Draft {
             (Serves::Http { .. }, Serves::Zmq) | (Serves::Zmq, Serves::Http { .. }) => {
                 return Err(format!("{address} serves something else by line {before}; write another port"));
             }
-            (Serves::Http { proxy: a }, Serves::Http { proxy: b }) if a != b => {
+            (Serves::Http { tls: a, .. }, Serves::Http { tls: b, .. }) if a != b => {
+                let how = if a { "by TLS" } else { "in clear text" };
+                return Err(format!("{address} is served {how} by line {before}; write another port"));
+            }
+            (Serves::Http { proxy: a, .. }, Serves::Http { proxy: b, .. }) if a != b => {
                 return Err(format!("{address} has other options on line {before}; make them the same"));
             }
             (Serves::Http { .. }, Serves::Http { .. }) => {}
@@ -171,46 +184,14 @@ impl Draft {
 
     /// The configuration, if no problem was noted; otherwise whatever came of it.
     pub(super) fn check(mut self, notes: &mut Notes<'_>) -> Config {
-        self.drop_hosts_without_tls(notes);
         self.check_names(notes);
         self.check_reach(notes);
         self.check_overlaps(notes);
         self.check_passwords(notes);
+        self.check_tls(notes);
         self.spread_shared_listeners(notes);
         self.derive_limits(notes);
         self.into_config()
-    }
-
-    /// A host that is to be reached by TLS alone must not be shown in clear text instead: where `bind-ssl` is only
-    /// warned of, the host goes.
-    fn drop_hosts_without_tls(&mut self, notes: &mut Notes<'_>) {
-        for index in (0..self.hosts.len()).rev() {
-            let Some(line) = self.hosts[index].tls_wanted else { continue };
-            if self.owners(is_http).contains(&index) {
-                continue;
-            }
-            let name = self.hosts.remove(index).host.name;
-            let message =
-                format!("{name} has no other bind and is left out; clear text would be less than was asked for");
-            notes.warning(line, "bind-ssl", message);
-            let reaches = self.listeners.iter_mut().map(|listener| &mut listener.reach);
-            for reach in reaches.chain(self.dials.iter_mut().map(|dial| &mut dial.reach)) {
-                reach.hosts =
-                    reach.hosts.iter().filter(|host| **host != index).map(|host| closed_up(*host, index)).collect();
-            }
-            self.listeners.retain(|listener| listener.reach.shared || !listener.reach.hosts.is_empty());
-            self.dials.retain(|dial| dial.reach.shared || !dial.reach.hosts.is_empty());
-            self.aliases.retain(|(_, host, _)| *host != index);
-            for (_, host, _) in &mut self.aliases {
-                *host = closed_up(*host, index);
-            }
-            self.password_lines.retain(|(_, whose, _)| *whose != Whose::Host(index));
-            for (_, whose, _) in &mut self.password_lines {
-                if let Whose::Host(host) = whose {
-                    *host = closed_up(*host, index);
-                }
-            }
-        }
     }
 
     fn check_names(&mut self, notes: &mut Notes<'_>) {
@@ -231,12 +212,12 @@ impl Draft {
 
     /// Each host must have nodes, and ways to be reached by clients and by its nodes.
     fn check_reach(&self, notes: &mut Notes<'_>) {
-        let shared_http = self.listeners.iter().any(|listener| listener.reach.shared && is_http(listener.serves));
-        let shared_zmq = self.listeners.iter().any(|listener| listener.reach.shared && !is_http(listener.serves))
+        let shared_http = self.listeners.iter().any(|listener| listener.reach.shared && listener.serves.is_http());
+        let shared_zmq = self.listeners.iter().any(|listener| listener.reach.shared && !listener.serves.is_http())
             || self.dials.iter().any(|dial| dial.reach.shared);
-        let (own_http, own_zmq) = (self.owners(is_http), self.owners_of_node_ways());
-        let any_http = self.listeners.iter().any(|listener| is_http(listener.serves));
-        let unread = |key: &str| self.unread.contains(key);
+        let (own_http, own_zmq) = (self.owners(Serves::is_http), self.owners_of_node_ways());
+        let any_http = self.listeners.iter().any(|listener| listener.serves.is_http());
+        let unread = |key: &str| self.unread.contains(key) || (key == "bind" && self.unread.contains("bind-ssl"));
         if !any_http && !unread("bind") {
             notes.problem(
                 0,
@@ -322,17 +303,17 @@ impl Draft {
     /// An address that all hosts share and some name as well leads to all of these: then every shared listener has to
     /// list its hosts, since hosts that have none of their own can no longer be told by what they are not listed for.
     fn spread_shared_listeners(&mut self, notes: &mut Notes<'_>) {
-        let shared = |listener: &&mut ListenerDraft| listener.reach.shared && is_http(listener.serves);
+        let shared = |listener: &&mut ListenerDraft| listener.reach.shared && listener.serves.is_http();
         if !self.listeners.iter_mut().filter(shared).any(|listener| !listener.reach.hosts.is_empty()) {
             return;
         }
-        let owners = self.owners(is_http);
+        let owners = self.owners(Serves::is_http);
         let others: Vec<usize> = (0..self.hosts.len()).filter(|host| !owners.contains(host)).collect();
         for listener in self.listeners.iter_mut().filter(shared) {
             if is_any_port(&listener.address) {
                 let message = "port 0 cannot be shared while another shared address is also a virtual host's own; \
                                write a port";
-                notes.problem(listener.line, "bind", message);
+                notes.problem(listener.line, key_of(listener), message);
             }
             listener.reach.hosts.extend(&others);
         }
@@ -370,21 +351,20 @@ impl Draft {
         config.hosts = self.hosts.into_iter().map(|draft| finished(draft, self.node_capacity)).collect();
         config.listeners = self.listeners.into_iter().map(ListenerDraft::finish).collect();
         config.dials = self.dials.into_iter().map(DialDraft::finish).collect();
-        // As a file in canonical order would have them: those for all, then host by host.
-        config.listeners.sort_by_key(|listener| listener.hosts.first().copied());
+        config.sort_listeners();
         config.dials.sort_by_key(|dial| dial.hosts.first().copied());
         config
     }
 
     /// Hosts with listeners of their own of the kind that `is_kind` tells.
-    fn owners(&self, is_kind: fn(Serves) -> bool) -> BTreeSet<usize> {
+    pub(super) fn owners(&self, is_kind: fn(Serves) -> bool) -> BTreeSet<usize> {
         let of_kind = self.listeners.iter().filter(|listener| is_kind(listener.serves));
         of_kind.flat_map(|listener| &listener.reach.hosts).copied().collect()
     }
 
     /// Hosts with ways of their own for their nodes.
     fn owners_of_node_ways(&self) -> BTreeSet<usize> {
-        let mut owners = self.owners(|serves| !is_http(serves));
+        let mut owners = self.owners(|serves| !serves.is_http());
         owners.extend(self.dials.iter().flat_map(|dial| &dial.reach.hosts));
         owners
     }
@@ -411,20 +391,15 @@ fn finished(draft: HostDraft, node_capacity: Option<u32>) -> Host {
     host
 }
 
-/// The place of a host after the one at `removed` has gone.
-fn closed_up(host: usize, removed: usize) -> usize {
-    if host > removed { host - 1 } else { host }
-}
-
-fn is_http(serves: Serves) -> bool {
-    matches!(serves, Serves::Http { .. })
-}
-
 /// Whether the system chooses the port: two such addresses are two listeners.
 fn is_any_port(address: &BindAddr) -> bool {
     matches!(address, BindAddr::Tcp(address) if address.port() == 0)
 }
 
 fn key_of(listener: &ListenerDraft) -> &'static str {
-    if is_http(listener.serves) { "bind" } else { "zmq" }
+    match listener.serves {
+        Serves::Http { tls: false, .. } => "bind",
+        Serves::Http { tls: true, .. } => "bind-ssl",
+        Serves::Zmq => "zmq",
+    }
 }

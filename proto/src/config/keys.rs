@@ -103,6 +103,7 @@ keys! {
     /// Keys of the global section, beside those of [`LIMITS`].
     GlobalKey {
         Bind "bind" true,
+        BindSsl "bind-ssl" true,
         Zmq "zmq" true,
         ZmqConnect "zmq-connect" true,
         NodePassword "node-password" true,
@@ -111,6 +112,11 @@ keys! {
         SlowClient "slow-client" false,
         NodeLoss "node-loss" false,
         WebSocketDeflate "websocket-deflate" false,
+        Certificate "certificate" false,
+        Key "key" false,
+        SniStrict "sni-strict" false,
+        TlsTickets "tls-tickets" false,
+        TlsSessions "tls-sessions" false,
         PingFreq "ping-freq" false,
         StatsFreq "stats-freq" false,
         DrainTimeout "drain-timeout" false,
@@ -131,6 +137,7 @@ keys! {
         Node "node" true,
         Alias "alias" true,
         Bind "bind" true,
+        BindSsl "bind-ssl" true,
         Zmq "zmq" true,
         ZmqConnect "zmq-connect" true,
         NodePassword "node-password" true,
@@ -145,11 +152,18 @@ keys! {
         WebSocketDeflate "websocket-deflate" false,
         WebSocketOrigin "websocket-origin" true,
         WebSocketProtocol "websocket-protocol" true,
+        Certificate "certificate" false,
+        Key "key" false,
+        Ocsp "ocsp" false,
+        ClientCa "client-ca" false,
+        ClientAuth "client-auth" false,
+        HttpsRedirect "https-redirect" false,
+        Hsts "hsts" false,
     }
 }
 
 /// Keys of the original server and of this project that this version does not serve, in any section.
-const UNSERVED: &[&str] = &["bind-ssl", "certificate", "key", "cache", "bandwidth", "socketio", "workers", "node-key"];
+const UNSERVED: &[&str] = &["cache", "bandwidth", "socketio", "workers", "node-key"];
 
 /// Keys that begin so are not served either.
 const UNSERVED_PREFIXES: &[&str] = &["socketio-"];

@@ -2,7 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::{Config, Dial, Host, Listener, NodeName, Password, Serves};
+use bytes::Bytes;
+
+use super::{Config, Dial, Host, Identity, Listener, NodeName, Password, Serves};
 use crate::address::{Address, BindAddr};
 
 impl Config {
@@ -14,19 +16,26 @@ impl Config {
         let mut host = Host::new("*");
         host.nodes = vec![NodeName::App("welcome".to_owned()), NodeName::Exact("hello".to_owned())];
         Self {
-            listeners: vec![listener(local(8080), Serves::Http { proxy: false }), listener(local(5000), Serves::Zmq)],
+            listeners: vec![
+                listener(local(8080), Serves::Http { proxy: false, tls: false }),
+                listener(local(5000), Serves::Zmq),
+            ],
             hosts: vec![host],
             ..Self::default()
         }
     }
 
-    /// The same with each password replaced by as many `*`: for logs, recordings and people.
+    /// The same with each password replaced by as many `*`, and without the contents of keys: for logs, recordings and people.
     #[must_use]
     pub fn redacted(&self) -> Self {
         let mut config = self.clone();
         let hosts = config.hosts.iter_mut().flat_map(|host| &mut host.passwords);
         for Password { password, .. } in config.passwords.iter_mut().chain(hosts) {
             *password = "*".repeat(password.len());
+        }
+        let identities = config.hosts.iter_mut().filter_map(|host| host.identity.as_mut());
+        for Identity { key, .. } in identities.chain(&mut config.identity) {
+            key.body = Bytes::new();
         }
         config
     }
@@ -97,6 +106,7 @@ impl Config {
                  put the * before a dot and a name of your own, such as https://*.example.org"
             ));
         }
+        self.warn_of_tls(&mut warnings);
         warnings
     }
 

@@ -12,6 +12,7 @@
 //! | key | | value | default |
 //! |---|---|---|---|
 //! | `bind` | H+ | `ADDRESS:PORT [PRIORITY] [proxy]` or `unix:PATH …`; a host with one is reached by no shared one | |
+//! | `bind-ssl` | H+ | the same, by TLS; each host that is reached by one needs a certificate | |
 //! | `zmq` | H+ | `tcp://ADDRESS:PORT` or `ipc://PATH`; one of a host admits only that host's nodes | |
 //! | `zmq-connect` | H+ | the same, to connect to | |
 //! | `node` | HH+ | identity of a node, a pattern (`web-*`), or `app:welcome` for the built-in app | |
@@ -53,12 +54,22 @@
 //! | `max-nodes` | | node links | 4096 |
 //! | `ping-freq`, `stats-freq` | | silence before a ping; between statistics, 0: never | 3, 60 |
 //! | `drain-timeout` | | to finish what is under way at the end | 10 |
+//! | `certificate`, `key` | H | `PATH`: PEM files of the certificate with those that vouch for it, and of its key; the server's are for hosts without | |
+//! | `ocsp` | HH | `PATH`: answer of the certificate's OCSP server, in DER, to be stapled | |
+//! | `client-ca` | HH | `PATH`: PEM file of certificates that vouch for clients | |
+//! | `client-auth` | HH | `off`, `optional` or `required`: whether clients show a certificate | `required` with `client-ca` |
+//! | `https-redirect` | HH | `on` (308), `off`, 301, 302, 307 or 308: requests in clear text are sent to TLS | `off` |
+//! | `hsts` | HH | `off`, or `SECONDS [includeSubDomains] [preload]`: what browsers are told over TLS | `off` |
+//! | `sni-strict` | | `on`: clients that ask by TLS for a name that no host has are refused, instead of shown `*` or the first host | `off` |
+//! | `tls-tickets`, `tls-sessions` | | `on`, `off`: clients take up sessions again by tickets; sessions remembered for others | `on`, 1024 |
 //! | `half-close` | | `on`: serve a client on that has ended its sending | `off` |
 //! | `trusted-proxy` | + | `ADDRESS/LENGTH`: networks whose X-Forwarded-* fields are believed | |
 //! | `error-page` | + | `STATUS PATH` | |
 //! | `uid`, `gid` | | user and group to become, by name or number | `nobody`, its group |
 //! | `access-log`, `log-format`, `log-level` | | `on`, `off`; `human`, `json`; `debug`, `info`, `warn`, `error` | `on`, `human`, `info` |
 
+#[cfg(feature = "__tls")]
+mod certificates;
 mod draft;
 mod files;
 mod ini;
@@ -70,11 +81,15 @@ mod problem;
 mod show;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
+#[cfg(feature = "__tls")]
+pub use certificates::{CertificateProblem, Stores};
 pub use files::{File, FileUse};
 pub use meaning::matches_pattern;
 pub use problem::{Mode, Problem};
+pub use tls::{ClientAuth, Hsts, Identity};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -109,6 +124,14 @@ pub struct Config {
     pub node_loss: NodeLoss,
     /// Compression of WebSocket messages (`websocket-deflate`).
     pub websocket_deflate: WebSocketDeflate,
+    /// The certificate of hosts that have none of their own (`certificate`, `key`).
+    pub identity: Option<Identity>,
+    /// Clients that ask by TLS for a name that no host has, or for none, are refused (`sni-strict`).
+    pub sni_strict: bool,
+    /// Clients get tickets by which they take up their TLS sessions again (`tls-tickets`).
+    pub tls_tickets: bool,
+    /// TLS sessions that the server remembers for clients without tickets (`tls-sessions`).
+    pub tls_sessions: usize,
     /// Serve a client on that has ended its sending direction (`half-close`).
     pub half_close: bool,
     /// Networks whose X-Forwarded-* fields are believed (`trusted-proxy`).
@@ -140,10 +163,12 @@ pub struct Listener {
 /// What a listener's connections speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serves {
-    /// Clients, in clear text.
+    /// Clients.
     Http {
         /// Each connection starts with a PROXY protocol header.
         proxy: bool,
+        /// By TLS, instead of in clear text.
+        tls: bool,
     },
     /// Nodes, by ZMTP.
     Zmq,
@@ -202,6 +227,18 @@ pub struct Host {
     /// Sub-protocols of WebSockets that the host speaks (`websocket-protocol`). Of those that a client offers it gets
     /// the first that is among them.
     pub websocket_protocols: Vec<String>,
+    /// Its certificate, if not the server's (`certificate`, `key`).
+    pub identity: Option<Identity>,
+    /// The answer of the certificate's OCSP server, in DER, to be stapled to it (`ocsp`).
+    pub ocsp: Option<File>,
+    /// Certificates that vouch for clients, as PEM (`client-ca`).
+    pub client_ca: Option<File>,
+    /// Whether clients show a certificate (`client-auth`); where they do there is a [`client_ca`](Self::client_ca).
+    pub client_auth: ClientAuth,
+    /// The status with which requests in clear text are sent to the same place by TLS (`https-redirect`).
+    pub https_redirect: Option<u16>,
+    /// What browsers are told over TLS (`hsts`).
+    pub hsts: Option<Hsts>,
 }
 
 /// Who may serve a virtual host.
@@ -303,6 +340,8 @@ const SLOW_CLIENT: &[(&str, SlowClient)] =
 const NODE_LOSS: &[(&str, NodeLoss)] = &[("close", NodeLoss::Close), ("move", NodeLoss::Move)];
 const WEBSOCKET_DEFLATE: &[(&str, WebSocketDeflate)] =
     &[("on", WebSocketDeflate::On), ("off", WebSocketDeflate::Off), ("context", WebSocketDeflate::Context)];
+const CLIENT_AUTH: &[(&str, ClientAuth)] =
+    &[("off", ClientAuth::Off), ("optional", ClientAuth::Optional), ("required", ClientAuth::Required)];
 const ON_OFF: &[(&str, bool)] = &[("on", true), ("off", false)];
 const LOG_FORMATS: &[(&str, bool)] = &[("human", false), ("json", true)];
 const LOG_LEVELS: &[(&str, LogLevel)] =
@@ -324,6 +363,10 @@ impl Default for Config {
             slow_client: SlowClient::Disconnect,
             node_loss: NodeLoss::Close,
             websocket_deflate: WebSocketDeflate::Off,
+            identity: None,
+            sni_strict: false,
+            tls_tickets: true,
+            tls_sessions: 1024,
             half_close: false,
             trusted_proxies: Vec::new(),
             error_pages: BTreeMap::new(),
@@ -353,6 +396,12 @@ impl Host {
             websocket_deflate: None,
             websocket_origins: Vec::new(),
             websocket_protocols: Vec::new(),
+            identity: None,
+            ocsp: None,
+            client_ca: None,
+            client_auth: ClientAuth::Off,
+            https_redirect: None,
+            hsts: None,
         }
     }
 }

@@ -8,8 +8,8 @@ use super::ini::{self, Line};
 use super::keys::{self, Field, Global, GlobalKey, HostKey, LimitKey};
 use super::problem::{Mode, Notes, Problem};
 use super::{BUILT_IN_APPS, Config, File, NodeName, Password, Serves};
-use super::{LOG_FORMATS, LOG_LEVELS, NODE_LOSS, ON_OFF, REDISPATCH, SLOW_CLIENT, WEBSOCKET_DEFLATE};
-use super::{origin, value};
+use super::{CLIENT_AUTH, LOG_FORMATS, LOG_LEVELS, NODE_LOSS, ON_OFF, REDISPATCH, SLOW_CLIENT, WEBSOCKET_DEFLATE};
+use super::{origin, tls, value};
 use crate::address::{BindAddr, Cidr, split_port};
 
 /// The longest name of a node: a ZeroMQ identity has no more bytes.
@@ -30,9 +30,25 @@ impl Config {
     /// The configuration comes with warnings: things that are likely not meant so, and, when `mode` is lenient,
     /// what was left out. Otherwise *all* problems are returned, in the order of their lines.
     ///
-    /// Files that it names (error pages) are not read: fill them in by [`files_mut`](Self::files_mut).
+    /// Files that it names (error pages, certificates) are not read: fill them in by [`files_mut`](Self::files_mut).
     pub fn parse(text: &[u8], file: &str, mode: Mode) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        let mut parser = Parser { notes: Notes::new(file, mode), draft: Draft::default(), seen: BTreeMap::new() };
+        Self::read(text, file, mode, false)
+    }
+
+    /// As [`parse`](Self::parse), but virtual hosts that are reached by TLS may lack a certificate. Give them one
+    /// before the configuration is used.
+    pub fn parse_uncertified(text: &[u8], file: &str, mode: Mode) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        Self::read(text, file, mode, true)
+    }
+
+    fn read(
+        text: &[u8],
+        file: &str,
+        mode: Mode,
+        certificates_follow: bool,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let draft = Draft::new(certificates_follow);
+        let mut parser = Parser { notes: Notes::new(file, mode), draft, seen: BTreeMap::new() };
         parser.read(text);
         let Parser { mut notes, draft, .. } = parser;
         let config = draft.check(&mut notes);
@@ -116,7 +132,7 @@ impl Parser<'_> {
 
     fn entry(&mut self, line: usize, whose: Whose, key: &str, value: &str) {
         if keys::is_unserved(key) {
-            return self.unserved(line, whose, key, value);
+            return self.unserved(line, key, value);
         }
         let result = match whose {
             Whose::Everybody => match Global::from_name(key) {
@@ -170,17 +186,9 @@ impl Parser<'_> {
         self.notes.unknown(line, key, message);
     }
 
-    fn unserved(&mut self, line: usize, whose: Whose, key: &str, value: &str) {
+    fn unserved(&mut self, line: usize, key: &str, value: &str) {
         if key == "workers" && value == "1" {
             return;
-        }
-        if key == "bind-ssl" {
-            if let Whose::Host(host) = whose {
-                self.draft.hosts[host].tls_wanted = Some(line);
-            }
-            if self.notes.mode() == Mode::Strict {
-                self.draft.unread.insert("bind".to_owned());
-            }
         }
         self.notes.unknown(
             line,
@@ -192,7 +200,8 @@ impl Parser<'_> {
     fn global(&mut self, line: usize, key: GlobalKey, value: &str) -> Result<(), String> {
         let config = &mut self.draft.config;
         match key {
-            GlobalKey::Bind => self.bind(line, Whose::Everybody, value)?,
+            GlobalKey::Bind => self.bind(line, Whose::Everybody, value, false)?,
+            GlobalKey::BindSsl => self.bind(line, Whose::Everybody, value, true)?,
             GlobalKey::Zmq => self.zmq(line, Whose::Everybody, value)?,
             GlobalKey::ZmqConnect => self.draft.dial(line, Whose::Everybody, value::dial_endpoint(value)?)?,
             GlobalKey::NodePassword => {
@@ -205,6 +214,11 @@ impl Parser<'_> {
             GlobalKey::SlowClient => config.slow_client = value::choice(value, SLOW_CLIENT)?,
             GlobalKey::NodeLoss => config.node_loss = value::choice(value, NODE_LOSS)?,
             GlobalKey::WebSocketDeflate => config.websocket_deflate = value::choice(value, WEBSOCKET_DEFLATE)?,
+            GlobalKey::Certificate => self.draft.given.certificate = Some((line, File::new(value))),
+            GlobalKey::Key => self.draft.given.key = Some((line, File::new(value))),
+            GlobalKey::SniStrict => config.sni_strict = value::choice(value, ON_OFF)?,
+            GlobalKey::TlsTickets => config.tls_tickets = value::choice(value, ON_OFF)?,
+            GlobalKey::TlsSessions => config.tls_sessions = tls::sessions(value)?,
             GlobalKey::PingFreq => config.ping_freq = value::seconds(value, false)?,
             GlobalKey::StatsFreq => config.stats_freq = value::seconds(value, true)?,
             GlobalKey::DrainTimeout => config.drain_timeout = value::seconds(value, true)?,
@@ -238,7 +252,7 @@ impl Parser<'_> {
 
     fn host(&mut self, line: usize, index: usize, key: HostKey, value: &str) -> Result<(), String> {
         let whose = Whose::Host(index);
-        let HostDraft { host, node_line, capacity_set, .. } = &mut self.draft.hosts[index];
+        let HostDraft { host, node_line, capacity_set, given, .. } = &mut self.draft.hosts[index];
         match key {
             HostKey::Node => {
                 let node = node_name(value)?;
@@ -259,7 +273,8 @@ impl Parser<'_> {
                 check_host_name(value)?;
                 self.draft.alias(line, index, value);
             }
-            HostKey::Bind => self.bind(line, whose, value)?,
+            HostKey::Bind => self.bind(line, whose, value, false)?,
+            HostKey::BindSsl => self.bind(line, whose, value, true)?,
             HostKey::Zmq => self.zmq(line, whose, value)?,
             HostKey::ZmqConnect => self.draft.dial(line, whose, value::dial_endpoint(value)?)?,
             HostKey::NodePassword => {
@@ -300,12 +315,19 @@ impl Parser<'_> {
                     }
                 }
             }
+            HostKey::Certificate => given.certificate = Some((line, File::new(value))),
+            HostKey::Key => given.key = Some((line, File::new(value))),
+            HostKey::Ocsp => given.ocsp = Some((line, File::new(value))),
+            HostKey::ClientCa => given.client_ca = Some((line, File::new(value))),
+            HostKey::ClientAuth => given.client_auth = Some((line, value::choice(value, CLIENT_AUTH)?)),
+            HostKey::HttpsRedirect => given.https_redirect = Some((line, tls::https_redirect(value)?)),
+            HostKey::Hsts => given.hsts = Some((line, tls::hsts(value)?)),
         }
         Ok(())
     }
 
-    /// `ADDR:PORT [PRIORITY] [proxy] [h2c] [spdy=…]`
-    fn bind(&mut self, line: usize, whose: Whose, value: &str) -> Result<(), String> {
+    /// `ADDR:PORT [PRIORITY] [proxy] [h2c] [spdy=…]`, in clear text or by TLS
+    fn bind(&mut self, line: usize, whose: Whose, value: &str, tls: bool) -> Result<(), String> {
         let (address, options) = value::first_word(value);
         let address = value::bind_address(address)?;
         let (mut proxy, mut priority) = (false, 1);
@@ -314,12 +336,12 @@ impl Parser<'_> {
                 proxy = true;
             } else if option == "h2c" || option.starts_with("spdy=") {
                 let message = format!("this version does not serve the option {option}; leave it out");
-                self.notes.unknown(line, "bind", message);
+                self.notes.unknown(line, if tls { "bind-ssl" } else { "bind" }, message);
             } else {
                 priority = priority_of(option, "a priority, or proxy")?;
             }
         }
-        self.draft.listener(line, whose, address, Serves::Http { proxy }, priority)
+        self.draft.listener(line, whose, address, Serves::Http { proxy, tls }, priority)
     }
 
     /// `tcp://ADDR:PORT [PRIORITY]` or `ipc://PATH [PRIORITY]`

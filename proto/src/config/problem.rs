@@ -55,10 +55,6 @@ impl<'a> Notes<'a> {
         Self { file, mode, problems: Vec::new(), warnings: Vec::new() }
     }
 
-    pub(super) const fn mode(&self) -> Mode {
-        self.mode
-    }
-
     /// Problems and warnings, each in the order of their lines.
     pub(super) fn into_parts(mut self) -> (Vec<Problem>, Vec<Problem>) {
         self.problems.sort_by_key(|problem| problem.line);

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::keys::{Field, LIMITS};
+use super::tls;
 use super::value::{self, Seconds};
 use super::{Config, Host, Listener, NodeName, Password, Serves};
 use super::{LOG_FORMATS, LOG_LEVELS, NODE_LOSS, ON_OFF, REDISPATCH, SLOW_CLIENT, WEBSOCKET_DEFLATE};
@@ -23,6 +24,10 @@ impl fmt::Display for Config {
         writeln!(f, "slow-client = {}", value::chosen(&self.slow_client, SLOW_CLIENT))?;
         writeln!(f, "node-loss = {}", value::chosen(&self.node_loss, NODE_LOSS))?;
         writeln!(f, "websocket-deflate = {}", value::chosen(&self.websocket_deflate, WEBSOCKET_DEFLATE))?;
+        tls::write_identity(f, self.identity.as_ref())?;
+        writeln!(f, "sni-strict = {}", value::chosen(&self.sni_strict, ON_OFF))?;
+        writeln!(f, "tls-tickets = {}", value::chosen(&self.tls_tickets, ON_OFF))?;
+        writeln!(f, "tls-sessions = {}", self.tls_sessions)?;
         writeln!(f, "half-close = {}", value::chosen(&self.half_close, ON_OFF))?;
         for network in &self.trusted_proxies {
             writeln!(f, "trusted-proxy = {network}")?;
@@ -101,7 +106,7 @@ impl Host {
         for protocol in &self.websocket_protocols {
             writeln!(f, "websocket-protocol = {protocol}")?;
         }
-        Ok(())
+        self.write_tls(f)
     }
 }
 
@@ -121,15 +126,16 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Listener { address, serves, priority, hosts: _ } = self.0;
         match serves {
-            Serves::Http { .. } => write!(f, "bind = {address}")?,
+            Serves::Http { tls: false, .. } => write!(f, "bind = {address}")?,
+            Serves::Http { tls: true, .. } => write!(f, "bind-ssl = {address}")?,
             Serves::Zmq => write!(f, "zmq = {}", value::show_zmq_endpoint(address))?,
         }
         if *priority != 1 {
             write!(f, " {priority}")?;
         }
         match serves {
-            Serves::Http { proxy: true } => f.write_str(" proxy"),
-            Serves::Http { proxy: false } | Serves::Zmq => Ok(()),
+            Serves::Http { proxy: true, .. } => f.write_str(" proxy"),
+            Serves::Http { proxy: false, .. } | Serves::Zmq => Ok(()),
         }
     }
 }

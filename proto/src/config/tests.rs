@@ -1,3 +1,7 @@
+#[cfg(feature = "__tls")]
+mod certificates;
+mod tls;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -88,7 +92,7 @@ fn assert_round_trip(config: &Config) {
 #[test]
 fn the_original_files_are_read() {
     let config = parsed(ORIGINAL);
-    let http = Serves::Http { proxy: false };
+    let http = Serves::Http { proxy: false, tls: false };
     let expected = [
         Listener { address: tcp("0.0.0.0:8080"), serves: http, hosts: vec![], priority: 17 },
         Listener { address: tcp("[fe80::1%2]:8085"), serves: http, hosts: vec![], priority: 1 },
@@ -144,7 +148,7 @@ fn every_key_of_this_version_is_read() {
          websocket-protocol = chat\nwebsocket-protocol = v2.chat  chat\tChat\n\
          [blastbeat:b]\nnode = web-1\nnode-capacity = 0\nsessions = 0\ntimeout = 0\n",
     );
-    assert_eq!(config.listeners[0].serves, Serves::Http { proxy: true });
+    assert_eq!(config.listeners[0].serves, Serves::Http { proxy: true, tls: false });
     assert_eq!(config.listeners[0].priority, 3);
     assert_eq!(config.listeners[1].address, BindAddr::Unix("/run/bb.sock".into()));
     assert_eq!(config.listeners[2].address, BindAddr::Unix("/run/nodes.sock".into()));
@@ -212,7 +216,7 @@ fn all_problems_come_at_once_in_the_order_of_their_lines() {
                 bnid = 127.0.0.1:80\n\
                 sessions = ten\n\
                 alias = x\n\
-                bind-ssl = *:443\n\
+                bind-ssl = 443\n\
                 [blastbeat:a\n\
                 [blastbeat:a b]\n\
                 [blastbeat:a]\n\
@@ -224,7 +228,8 @@ fn all_problems_come_at_once_in_the_order_of_their_lines() {
         "test.ini:2: bnid: there is no such key; did you mean bind?\n\
          test.ini:3: sessions: \"ten\" is not a whole number; write digits, such as 10\n\
          test.ini:4: alias: belongs to a virtual host; move it to a section [blastbeat:HOST]\n\
-         test.ini:5: bind-ssl: this version does not serve it; remove the line, or start with --lenient to ignore it\n\
+         test.ini:5: bind-ssl: \"443\" has no port; write ADDRESS:PORT with a numeric address, such as 127.0.0.1:8080, \
+         *:8080 or [::1]:8080\n\
          test.ini:6: a section starts here and does not end; write its name in brackets, alone on the line\n\
          test.ini:7: [blastbeat:a b]: \"a b\" is not a host; write a host name, with a port if it matters, or * for \
          all other hosts\n\
@@ -418,25 +423,11 @@ fn an_address_that_is_shared_and_a_hosts_own_leads_to_both() {
 
 #[test]
 fn lenient_reading_warns_of_what_it_leaves_out() {
-    let text = around("frobnicate = 1\nbind = *:81 h2c", "cache = 17\nnode = app:nosuch")
-        + "[blastbeat:tls]\nnode = n\nalias = t\nbind-ssl = *:443\ncertificate = c.pem\n\
-           [blastbeat:both]\nnode = m\nbind = *:82\nbind-ssl = *:443\n";
+    let text = around("frobnicate = 1\nbind = *:81 h2c", "cache = 17\nnode = app:nosuch");
     let (config, warnings) = Config::parse(text.as_bytes(), "test.ini", Mode::Lenient).unwrap();
     let lines: Vec<_> = warnings.iter().map(|warning| (warning.line, warning.key.as_str())).collect();
-    let expected = [
-        (2, "frobnicate"),
-        (3, "bind"),
-        (7, "cache"),
-        (8, "node"),
-        (13, "bind-ssl"),
-        (13, "bind-ssl"),
-        (14, "certificate"),
-        (18, "bind-ssl"),
-    ];
-    assert_eq!(lines, expected);
-    let hosts: Vec<_> = config.hosts.iter().map(|host| host.name.as_str()).collect();
-    assert_eq!(hosts, ["a.example", "both"], "a host that wants TLS alone is not shown in clear text");
-    assert_eq!(config.listeners.last().unwrap().hosts, [1], "and the others' places close up");
+    assert_eq!(lines, [(2, "frobnicate"), (3, "bind"), (7, "cache"), (8, "node")]);
+    assert_eq!((config.listeners.len(), config.hosts[0].nodes.len()), (3, 2));
 }
 
 #[test]
@@ -584,6 +575,17 @@ fn whatever_is_read_is_written_and_read_back_the_same() {
         "bind = *:81 proxy 4",
         "bind = 127.0.0.1:0",
         "bind = unix:/x",
+        "bind-ssl = *:443",
+        "bind-ssl = *:444 proxy",
+        "certificate = c.pem\nkey = k.pem",
+        "certificate = d.pem\nkey = d.pem",
+        "ocsp = o.der",
+        "client-ca = ca.pem",
+        "client-auth = optional",
+        "https-redirect = on",
+        "hsts = 77 preload includesubdomains",
+        "sni-strict = on",
+        "tls-sessions = 9",
         "zmq = tcp://127.0.0.1:5000",
         "zmq = tcp://127.0.0.1:*",
         "zmq = ipc:///y",
@@ -624,7 +626,7 @@ fn whatever_is_read_is_written_and_read_back_the_same() {
     ];
     let mut entropy = SeededEntropy::from_number(1);
     let mut read = 0;
-    for _ in 0..2_000 {
+    for _ in 0..3_000 {
         let mut text = "[blastbeat]\nbind = *:80\nzmq = ipc:///z\n[blastbeat:a]\nnode = n\n".to_owned();
         for _ in 0..entropy.below(14) {
             text += lines[entropy.below(lines.len() as u64) as usize];

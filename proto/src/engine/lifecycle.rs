@@ -26,7 +26,9 @@ impl Engine {
             return None;
         }
         let protocol = match serves {
-            Serves::Http { proxy } => {
+            // Nobody here speaks TLS, and clear text would be less than was asked for.
+            Serves::Http { tls: true, .. } => return None,
+            Serves::Http { proxy, tls: false } => {
                 if self.clients >= self.config.limits.connections {
                     self.stats.count(Cause::ConnectionsMax);
                     return None;

@@ -86,7 +86,8 @@ impl Engine {
         let listener = id.0 as usize;
         let Some(config) = self.config.listeners.get(listener) else { return };
         let serves = match config.serves {
-            Serves::Http { .. } => "http",
+            Serves::Http { tls: false, .. } => "http",
+            Serves::Http { tls: true, .. } => "https",
             Serves::Zmq => "zmq",
         };
         match result {
