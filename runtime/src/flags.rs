@@ -14,6 +14,8 @@ pub struct Flags {
     pub config: Option<PathBuf>,
     /// Unknown keys are warnings.
     pub lenient: bool,
+    /// Make a certificate for this name.
+    pub self_signed: Option<String>,
     /// What to do.
     pub action: Action,
 }
@@ -83,7 +85,12 @@ pub fn parse(
         (false, Some(path)) => Action::Replay(path),
         (false, None) => Action::Serve(tape),
     };
-    Ok(Flags { config: matches.remove_one("config"), lenient: matches.get_flag("lenient"), action })
+    Ok(Flags {
+        config: matches.remove_one("config"),
+        lenient: matches.get_flag("lenient"),
+        self_signed: matches.remove_one("self-signed"),
+        action,
+    })
 }
 
 fn command(program: &'static str, version: &'static str) -> Command {
@@ -96,6 +103,13 @@ fn command(program: &'static str, version: &'static str) -> Command {
         .arg(path("config", "Configuration file (ini); without one a welcome page is served").value_name("CONFIG"))
         .arg(switch("check", "Check the configuration, print it as it is understood, and exit"))
         .arg(switch("lenient", "Take unknown keys as warnings, not as errors").conflicts_with("replay"))
+        .arg(
+            Arg::new("self-signed")
+                .long("self-signed")
+                .value_name("HOST")
+                .conflicts_with("replay")
+                .help("Serve https too, where there is no certificate with one made now for this host"),
+        )
         .arg(
             path("tape", "Record everything that happens to this file")
                 .long("tape")
@@ -149,14 +163,17 @@ mod tests {
     #[test]
     fn without_arguments_it_serves_what_is_built_in() {
         let flags = flags("blastbeat-test").unwrap();
-        assert_eq!(flags, Flags { config: None, lenient: false, action: Action::Serve(None) });
+        assert_eq!(flags, Flags { config: None, lenient: false, self_signed: None, action: Action::Serve(None) });
     }
 
     #[test]
     fn a_server_can_be_recorded() {
         let tape = |bytes_max| Action::Serve(Some(Tape { path: "t".into(), bytes_max }));
         let recorded = flags("x --tape t site.ini --lenient").unwrap();
-        assert_eq!(recorded, Flags { config: Some("site.ini".into()), lenient: true, action: tape(1 << 30) });
+        assert_eq!(
+            (recorded.config, recorded.lenient, recorded.action),
+            (Some("site.ini".into()), true, tape(1 << 30))
+        );
         assert_eq!(flags("x --tape t --tape-max 100").unwrap().action, tape(100));
         assert_eq!(flags("x --tape=t --tape-max=500M").unwrap().action, tape(500 << 20));
     }
@@ -165,13 +182,23 @@ mod tests {
     fn a_configuration_is_checked_and_a_recording_replayed() {
         assert_eq!(flags("x --check site.ini").unwrap().action, Action::Check);
         assert_eq!(flags("x --replay t").unwrap().action, Action::Replay("t".into()));
+        assert_eq!(flags("x --self-signed localhost").unwrap().self_signed.as_deref(), Some("localhost"));
     }
 
     #[test]
     fn help_and_version_are_shown_where_they_were_asked_for() {
         assert_eq!(flags("x --version"), Err(Shown::Asked("blastbeat-test 1.2.3\n".into())));
         let Err(Shown::Asked(help)) = flags("x --help") else { panic!("help is an answer") };
-        for part in ["[CONFIG]", "--check", "--lenient", "--tape <FILE>", "--tape-max", "--replay", "Exit codes:"] {
+        for part in [
+            "[CONFIG]",
+            "--check",
+            "--lenient",
+            "--self-signed <HOST>",
+            "--tape <FILE>",
+            "--tape-max",
+            "--replay",
+            "Exit codes:",
+        ] {
             assert!(help.contains(part), "{part}: {help}");
         }
     }
@@ -181,6 +208,7 @@ mod tests {
         assert!(wrong("x --chek").contains("--check"), "the nearest right one is named");
         assert!(wrong("x a.ini b.ini").contains("b.ini"));
         assert!(wrong("x --replay t a.ini").contains("--replay"));
+        assert!(wrong("x --replay t --self-signed a").contains("--replay"));
         assert!(wrong("x --replay t --tape u").contains("--tape"));
         assert!(wrong("x --tape-max 1m").contains("--tape"));
         assert!(wrong("x --tape t --tape-max 1x").contains("500m"));

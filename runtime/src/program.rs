@@ -4,7 +4,7 @@
 //! command line --> --help, --version
 //!       |--------> --replay: read a tape, compare
 //!       v
-//! configuration --> --check: print it
+//! configuration, certificates --> --check: print it
 //!       v
 //! serve
 //! ```
@@ -15,13 +15,16 @@ use std::io::{self, BufReader, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use blastbeat_proto::config::{Config, Mode, Problem};
+use blastbeat_proto::config::{Mode, Problem};
 use blastbeat_proto::engine::{Engine, Report, Welcome};
 use blastbeat_proto::tape;
+use blastbeat_proto::tls::WallClock;
 
+use crate::certificates::{self, Watch};
 use crate::driver::Options;
 use crate::flags::{self, Action, Flags, Shown};
-use crate::load::load;
+use crate::load::{Site, load};
+use crate::self_signed::{self, SelfSigned};
 use crate::serve::serve;
 
 /// A program: a name and a driver.
@@ -68,12 +71,8 @@ pub fn main(program: Program) -> ExitCode {
 
 fn configured(program: Program, flags: &Flags) -> u8 {
     let mode = if flags.lenient { Mode::Lenient } else { Mode::Strict };
-    let loaded = match &flags.config {
-        Some(path) => load(path, mode),
-        None => Ok((Config::builtin(), Vec::new())),
-    };
-    let (config, warnings) = match loaded {
-        Ok(loaded) => loaded,
+    let (site, self_signed) = match prepared(flags, mode) {
+        Ok(prepared) => prepared,
         Err(problems) => {
             show_problems(&problems);
             return CONFIGURATION;
@@ -81,7 +80,8 @@ fn configured(program: Program, flags: &Flags) -> u8 {
     };
     let tape = match &flags.action {
         Action::Check => {
-            show_problems(&warnings);
+            show_problems(&site.warnings);
+            let config = site.config;
             config.warnings().iter().for_each(|warning| show(&mut io::stderr(), &format!("{warning}\n")));
             show(&mut io::stdout(), &config.redacted().to_string());
             return DONE;
@@ -89,13 +89,31 @@ fn configured(program: Program, flags: &Flags) -> u8 {
         Action::Serve(tape) => tape.as_ref(),
         Action::Replay(_) => None,
     };
-    match serve(program, config, &warnings, flags.config.as_deref(), tape) {
+    match serve(program, site, self_signed.as_ref(), flags.config.as_deref(), tape) {
         Ok(()) => DONE,
         Err(why) => {
             show(&mut io::stderr(), &format!("{}: {why}\n", program.name));
             FAILED
         }
     }
+}
+
+/// Reads the configuration and its files, and sees whether the certificates are good.
+fn prepared(flags: &Flags, mode: Mode) -> Result<(Site, Option<SelfSigned>), Vec<Problem>> {
+    let mut site = match &flags.config {
+        Some(path) => load(path, mode, flags.self_signed.is_some())?,
+        None => Site::builtin(),
+    };
+    // Those that are made now come from no file, and are not looked for again.
+    let files = certificates::Files::of(&site);
+    let self_signed = match &flags.self_signed {
+        None => None,
+        Some(name) => Some(self_signed::add(&mut site.config, name, certificates::wall_time()).map_err(|message| {
+            vec![Problem { file: "--self-signed".to_owned(), line: 0, key: String::new(), message }]
+        })?),
+    };
+    Watch::new(&site, files, &WallClock::new(certificates::wall_time()))?;
+    Ok((site, self_signed))
 }
 
 /// Replays a recording into a fresh engine with the same apps.

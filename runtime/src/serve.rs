@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use blastbeat_proto::address::BindAddr;
-use blastbeat_proto::config::{Config, Privileges, Problem};
+use blastbeat_proto::config::{Config, Privileges};
 use blastbeat_proto::engine::{Engine, Level, NODE_EXAMPLE, Report, Value};
 use blastbeat_proto::entropy::SeededEntropy;
 use blastbeat_proto::tape::Recorder;
@@ -24,9 +24,11 @@ use blastbeat_proto::time::Instant;
 use crate::driver::{Handle, Options};
 use crate::fdlimit;
 use crate::flags::Tape;
+use crate::load::Site;
 use crate::log::Log;
 use crate::privileges::{self, Identity};
 use crate::program::{Program, add_apps};
+use crate::self_signed::SelfSigned;
 use crate::signal::{Order, Signals};
 use crate::systemd::{self, Notify};
 use crate::tape_file::TapeFile;
@@ -45,11 +47,12 @@ To attach a node, save this as node.py, then `pip install pyzmq` and `python3 no
 /// Why it could not start, or had to give up: a sentence for the operator.
 pub(crate) fn serve(
     program: Program,
-    mut config: Config,
-    warnings: &[Problem],
+    site: Site,
+    self_signed: Option<&SelfSigned>,
     file: Option<&Path>,
     tape: Option<&Tape>,
 ) -> Result<(), String> {
+    let Site { mut config, warnings, source: _ } = site;
     // Before anything else is opened: what was passed has fixed numbers.
     let addresses: Vec<BindAddr> = config.listeners.iter().map(|listener| listener.address.clone()).collect();
     let inherited = systemd::inherited(&addresses).map_err(|why| why.to_string())?;
@@ -69,11 +72,15 @@ pub(crate) fn serve(
             ("configuration", Value::Text(&file.map_or("built-in".into(), Path::to_string_lossy))),
         ],
     );
-    for warning in warnings {
+    for warning in &warnings {
         log.notice(Level::Warn, "configuration", &[("warning", Value::Text(&warning.to_string()))]);
     }
     for warning in config.warnings() {
         log.notice(Level::Warn, "configuration", &[("warning", Value::Text(&warning))]);
+    }
+    if let Some(SelfSigned { names, fingerprint }) = self_signed {
+        let fields = [("names", Value::Text(names)), ("fingerprint", Value::Text(fingerprint))];
+        log.notice(Level::Info, "self-signed", &fields);
     }
     fit_descriptors(&mut config, &mut log);
     let notify = Notify::connect().unwrap_or_else(|why| {

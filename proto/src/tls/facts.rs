@@ -78,15 +78,20 @@ impl Facts {
 impl ClientCertificate {
     fn read(der: &CertificateDer<'_>, now: u64) -> Option<Self> {
         let x509::Certificate { serial, issuer, subject, not_after } = x509::Certificate::read(der)?;
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
-        (now <= not_after).then_some(Self { subject, issuer, serial, fingerprint })
+        (now <= not_after).then(|| Self { subject, issuer, serial, fingerprint: fingerprint(der) })
     }
 
     /// The fingerprint in lower-case hexadecimal digits.
     pub fn fingerprint_hex(&self) -> String {
         x509::hex(&self.fingerprint, false)
     }
+}
+
+/// SHA-256 of a certificate in DER, by which people and nodes know it.
+pub fn fingerprint(certificate: &[u8]) -> [u8; 32] {
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
+    fingerprint
 }
 
 impl fmt::Display for Version {

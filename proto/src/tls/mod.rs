@@ -67,7 +67,7 @@ use core::time::Duration;
 pub use certificates::{Certificates, ClientAuth, Entry};
 pub use clock::WallClock;
 pub use connection::{Connection, IDLE_BYTES, SEND_MAX};
-pub use facts::{ClientCertificate, Facts, Version};
+pub use facts::{ClientCertificate, Facts, Version, fingerprint};
 pub use problem::{EntryError, Problem};
 pub use resumption::Resumption;
 
