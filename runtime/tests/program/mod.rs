@@ -60,6 +60,45 @@ fn all_problems_of_a_configuration_are_named_at_once() {
 }
 
 #[test]
+fn certificates_are_checked_with_all_else() {
+    let scratch = Scratch::new();
+    let (certificate, key) = (scratch.file("site.pem", "none"), scratch.file("site.key", "none"));
+    let tls = format!("bind-ssl = 127.0.0.1:0\ncertificate = {certificate}\nkey = {key}\n");
+    let site = scratch.site(&tls);
+    let checked = run(&["--check", &site]);
+    assert_eq!((checked.status.code(), stdout(&checked).as_str()), (Some(1), ""));
+    let problem = format!("{site}:5: certificate: {certificate}: there is no certificate; ");
+    assert!(stderr(&checked).contains(&problem), "{checked:?}");
+    assert_eq!(run(&[&site]).status.code(), Some(1), "nor does it start");
+
+    fs::remove_file(&key).expect("it is ours");
+    let checked = run(&["--check", &site]);
+    assert!(stderr(&checked).contains(&format!("{site}:6: key: {key} cannot be read: ")), "{checked:?}");
+
+    let checked = run(&["--check", &scratch.site("bind-ssl = 127.0.0.1:0\n")]);
+    assert!(stderr(&checked).contains(":5: [blastbeat:*]: is reached by TLS (line 4) and has no "), "{checked:?}");
+}
+
+#[test]
+fn a_certificate_can_be_made_at_the_start() {
+    let scratch = Scratch::new();
+    let site = scratch.site("bind-ssl = 127.0.0.1:0\n");
+    let checked = run(&["--check", "--self-signed", "localhost", &site]);
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    assert!(stdout(&checked).contains("\nbind-ssl = 127.0.0.1:0\n"), "{checked:?}");
+    let builtin = run(&["--check", "--self-signed", "localhost"]);
+    assert!(stdout(&builtin).contains("\nbind-ssl = 127.0.0.1:8443\n"), "{builtin:?}");
+    let refused = run(&["--check", "--self-signed", "a b"]);
+    assert_eq!((refused.status.code(), stdout(&refused).as_str()), (Some(1), ""));
+    assert!(stderr(&refused).starts_with("--self-signed: \"a b\" is no name"), "{refused:?}");
+
+    let mut server = Server::start(&scratch, &["--self-signed", "localhost"], &site);
+    let line = server.line(" info self-signed ");
+    assert!(line.contains("localhost 127.0.0.1 ::1") && line.contains(" fingerprint="), "{line}");
+    assert!(server.line(" listening serves=https ").contains("127.0.0.1:"));
+}
+
+#[test]
 fn a_user_that_is_written_and_unknown_keeps_the_server_from_starting() {
     let scratch = Scratch::new();
     let refused = run(&[&scratch.site("uid = no-such-user-here\n")]);
