@@ -25,7 +25,7 @@ pub const PACKET_MAX: usize = u16::MAX as usize;
 /// What a node learns of a request beside its head.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// The name of the virtual host's section, with a port or without. For the default host `*`, SERVER_NAME is the
+    /// The name of the virtual host's section, with a port or without. If it begins with `*`, SERVER_NAME is the
     /// name that the client asked for.
     pub section: &'a str,
     /// The listener's port (80 where it has none), for sections without one.
@@ -201,7 +201,7 @@ fn put_request(out: &mut Vec<u8>, request: &Request, context: &Context<'_>) {
 fn put_server(out: &mut Vec<u8>, request: &Request, context: &Context<'_>) {
     let (name, port) = split_port(context.section);
     match name {
-        "*" if !request.hostname().is_empty() => put(out, b"SERVER_NAME", request.hostname()),
+        name if name.starts_with('*') && !request.hostname().is_empty() => put(out, b"SERVER_NAME", request.hostname()),
         name => put(out, b"SERVER_NAME", name.as_bytes()),
     }
     match port {

@@ -5,9 +5,10 @@
 //!
 //! # Keys
 //!
-//! Sections are `[blastbeat]` and `[blastbeat:HOST]` or `[blastbeat:HOST:PORT]`, where `*` stands for all other hosts;
-//! sections of other names are ignored. Sizes are bytes, or take `k`, `m` or `g`; times are seconds, with decimals.
-//! Keys marked + may be repeated, those marked H stand in the section of a virtual host too, or only there (HH).
+//! Sections are `[blastbeat]` and `[blastbeat:HOST]` or `[blastbeat:HOST:PORT]`, where `*` stands for all other hosts and
+//! `*.NAME` for those with one label before a name; sections of other names are ignored. Sizes are bytes, or take `k`,
+//! `m` or `g`; times are seconds, with decimals. Keys marked + may be repeated, those marked H stand in the section
+//! of a virtual host too, or only there (HH).
 //!
 //! | key | | value | default |
 //! |---|---|---|---|

@@ -410,7 +410,8 @@ fn new_password(passwords: &[Password], text: &str) -> Result<Password, String> 
     Ok(Password { node: node.to_owned(), password: password.to_owned() })
 }
 
-/// A host name or address with an optional port, as the Host field of a request has it (RFC 9110, 7.2), or `*`.
+/// A host name or address with an optional port, as the Host field of a request has it (RFC 9110, 7.2); a name may have
+/// `*` for its first label. Or `*` alone.
 fn check_host_name(name: &str) -> Result<(), String> {
     const FORMS: &str = "write a host name, with a port if it matters, or * for all other hosts";
     if name.is_empty() {
@@ -422,11 +423,12 @@ fn check_host_name(name: &str) -> Result<(), String> {
     if !name.is_ascii() {
         return Err(format!("{name:?} is not ASCII; write the name as browsers send it, beginning with xn--"));
     }
-    if name.contains('*') {
-        return Err(format!("{name:?} is a pattern, which is not supported; {FORMS}"));
+    let (whole, port) = split_port(name);
+    let host = whole.strip_prefix("*.").unwrap_or(whole);
+    if host.contains('*') {
+        return Err(format!("{name:?} has a * in another place than before the first dot; {FORMS}"));
     }
-    let (host, port) = split_port(name);
-    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let inside = whole.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let valid = match inside {
         Some(address) => address.parse::<core::net::Ipv6Addr>().is_ok(),
         None => host.len() <= 253 && !host.is_empty() && host.bytes().all(is_host_byte),

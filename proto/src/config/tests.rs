@@ -276,10 +276,11 @@ fn bad_values_say_what_would_be_right() {
             "\"a:b\" is not a host; write a host name, with a port if it matters, or * for all other hosts",
         ),
         (
-            "alias = *.example",
-            "\"*.example\" is a pattern, which is not supported; \
-          write a host name, with a port if it matters, or * for all other hosts",
+            "alias = a.*.example",
+            "\"a.*.example\" has a * in another place than before the first dot; write a host name, with a port if it \
+             matters, or * for all other hosts",
         ),
+        ("alias = *.", "\"*.\" is not a host; write a host name, with a port if it matters, or * for all other hosts"),
         (
             "alias = bücher.example",
             "\"bücher.example\" is not ASCII; write the name as browsers send it, beginning with xn--",
@@ -596,6 +597,7 @@ fn whatever_is_read_is_written_and_read_back_the_same() {
         "node = app:welcome",
         "alias = c",
         "alias = d:1",
+        "alias = *.Example.org:2",
         "node-password = n a b",
         "node-password = web-3 x",
         "sessions = 3",

@@ -82,17 +82,26 @@ impl Hosts {
     }
 
     /// The virtual host for the authority `name` (a host, with or without a port) on a listener: the exact name, the
-    /// name without its port, then `*`.
+    /// name without its port, both with `*` for their first label, then `*`.
     pub fn find(&self, listener: usize, name: &[u8]) -> Option<usize> {
         let mut lower = [0; NAME_MAX];
         let lower = lower.get_mut(..name.len())?;
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
-        let bare = without_port(lower);
+        let bare = without_port(lower).len();
         let reached = &self.reached[listener];
-        [&lower[..], bare, b"*"]
-            .iter()
-            .find_map(|name| self.names.get(*name).copied().filter(|host| reached.contains(host)))
+        let of = |name: &[u8]| self.names.get(name).copied().filter(|host| reached.contains(host));
+        if let Some(host) = of(lower).or_else(|| of(&lower[..bare])) {
+            return Some(host);
+        }
+        if let Some(dot @ 1..) = lower[..bare].iter().position(|byte| *byte == b'.') {
+            // The label has a byte at least, which makes room for the star.
+            lower[dot - 1] = b'*';
+            if let Some(host) = of(&lower[dot - 1..]).or_else(|| of(&lower[dot - 1..bare])) {
+                return Some(host);
+            }
+        }
+        of(b"*")
     }
 
     /// Those of `hosts` that a node of this identity may serve.
@@ -131,6 +140,33 @@ fn without_port(name: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_closest_name_is_meant() {
+        let names = ["www.a.example", "*.a.example", "*.a.example:81", "*", "b.example:81"];
+        let mut config = Config::default();
+        config.hosts = names.map(crate::config::Host::new).into();
+        let mut hosts = Hosts::new(&config);
+        hosts.reached = vec![vec![0, 1, 2, 3, 4], vec![0, 4]];
+        let find = |listener, name: &str| hosts.find(listener, name.as_bytes()).map(|host| names[host]);
+        for (name, expected) in [
+            ("WWW.a.example:81", "www.a.example"),
+            ("v.A.example", "*.a.example"),
+            ("v.a.example:80", "*.a.example"),
+            ("v.a.example:81", "*.a.example:81"),
+            ("u.v.a.example", "*"),
+            ("a.example", "*"),
+            (".a.example", "*"),
+            ("*.a.example", "*.a.example"),
+            ("b.example:81", "b.example:81"),
+            ("b.example", "*"),
+            ("[::1]:81", "*"),
+            ("", "*"),
+        ] {
+            assert_eq!(find(0, name), Some(expected), "{name}");
+        }
+        assert_eq!((find(1, "v.a.example"), find(1, "www.a.example")), (None, Some("www.a.example")));
+    }
 
     #[test]
     fn ports_are_split_off_names_and_bracketed_addresses_only() {

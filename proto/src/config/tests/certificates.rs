@@ -77,6 +77,18 @@ fn a_listener_has_an_entry_for_each_host_that_it_leads_to() {
 }
 
 #[test]
+fn a_wildcard_is_for_all_names_with_one_label_more() {
+    let config =
+        site("sni-strict = on", &[("*.Example.org", ""), ("www.example.org", ""), ("b", "alias = *.example.org:443")]);
+    let listener = tls_listeners(&config)[0];
+    assert_eq!(names_at(&config, listener), ["", "www.example.org", "*.example.org b"], "the one with the port");
+    let stores = Stores::new(&config, &clock()).unwrap();
+    let find = |name| stores.certificates(listener).unwrap().find(Some(name));
+    assert_eq!((find("www.example.org"), find("a.example.org")), (Some(1), Some(2)));
+    assert_eq!((find("a.b.example.org"), find("example.org")), (None, None));
+}
+
+#[test]
 fn strict_listeners_show_nothing_to_those_who_ask_for_others() {
     let config = site("sni-strict = on", &[("a.example", ""), ("*", "alias = b.example")]);
     let listener = tls_listeners(&config)[0];
