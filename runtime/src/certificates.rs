@@ -23,7 +23,7 @@ use blastbeat_proto::tls::WallClock;
 use crate::load::{Site, Source};
 
 /// How often [`Watch::poll`] is to be called.
-pub const TICK: Duration = Duration::from_secs(5);
+pub const TICK: Duration = Duration::from_secs(2);
 
 /// The time of day, since 1970-01-01 00:00:00 UTC.
 pub fn wall_time() -> Duration {

@@ -138,7 +138,7 @@ impl<T> Default for Table<T> {
 }
 
 /// Something that another thread has to say to the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mail {
     /// For the engine: the operator wants something.
     Control(Control),

@@ -59,6 +59,7 @@ Exit codes:
 
 Signals:
   SIGTERM, SIGINT  finish what is under way, then exit; the second one: stop now
+  SIGHUP           read the certificates again
   SIGUSR1          log the statistics";
 
 /// Reads the command line; the first of `arguments` is the program's name.

@@ -71,7 +71,7 @@ pub fn main(program: Program) -> ExitCode {
 
 fn configured(program: Program, flags: &Flags) -> u8 {
     let mode = if flags.lenient { Mode::Lenient } else { Mode::Strict };
-    let (site, self_signed) = match prepared(flags, mode) {
+    let (site, watch, self_signed) = match prepared(flags, mode) {
         Ok(prepared) => prepared,
         Err(problems) => {
             show_problems(&problems);
@@ -89,7 +89,7 @@ fn configured(program: Program, flags: &Flags) -> u8 {
         Action::Serve(tape) => tape.as_ref(),
         Action::Replay(_) => None,
     };
-    match serve(program, site, self_signed.as_ref(), flags.config.as_deref(), tape) {
+    match serve(program, site, watch, self_signed.as_ref(), flags.config.as_deref(), tape) {
         Ok(()) => DONE,
         Err(why) => {
             show(&mut io::stderr(), &format!("{}: {why}\n", program.name));
@@ -99,7 +99,7 @@ fn configured(program: Program, flags: &Flags) -> u8 {
 }
 
 /// Reads the configuration and its files, and sees whether the certificates are good.
-fn prepared(flags: &Flags, mode: Mode) -> Result<(Site, Option<SelfSigned>), Vec<Problem>> {
+fn prepared(flags: &Flags, mode: Mode) -> Result<(Site, Watch, Option<SelfSigned>), Vec<Problem>> {
     let mut site = match &flags.config {
         Some(path) => load(path, mode, flags.self_signed.is_some())?,
         None => Site::builtin(),
@@ -112,8 +112,8 @@ fn prepared(flags: &Flags, mode: Mode) -> Result<(Site, Option<SelfSigned>), Vec
             vec![Problem { file: "--self-signed".to_owned(), line: 0, key: String::new(), message }]
         })?),
     };
-    Watch::new(&site, files, &WallClock::new(certificates::wall_time()))?;
-    Ok((site, self_signed))
+    let watch = Watch::new(&site, files, &WallClock::new(certificates::wall_time()))?;
+    Ok((site, watch, self_signed))
 }
 
 /// Replays a recording into a fresh engine with the same apps.

@@ -15,12 +15,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use blastbeat_proto::address::BindAddr;
-use blastbeat_proto::config::{Config, Privileges};
-use blastbeat_proto::engine::{Engine, Level, NODE_EXAMPLE, Report, Value};
+use blastbeat_proto::config::{Config, Listener, Privileges, Problem, Stores};
+use blastbeat_proto::engine::{Control, Engine, Input, Level, NODE_EXAMPLE, Report, Value};
 use blastbeat_proto::entropy::SeededEntropy;
 use blastbeat_proto::tape::Recorder;
 use blastbeat_proto::time::Instant;
 
+use crate::certificates::{TICK, Watch};
 use crate::driver::{Handle, Options};
 use crate::fdlimit;
 use crate::flags::Tape;
@@ -48,6 +49,7 @@ To attach a node, save this as node.py, then `pip install pyzmq` and `python3 no
 pub(crate) fn serve(
     program: Program,
     site: Site,
+    mut watch: Watch,
     self_signed: Option<&SelfSigned>,
     file: Option<&Path>,
     tape: Option<&Tape>,
@@ -88,11 +90,15 @@ pub(crate) fn serve(
         Notify::default()
     });
 
-    let (engine, tape) = engine(config, tape)?;
+    let speaks_tls = config.listeners.iter().any(Listener::is_tls);
+    let (mut engine, tape) = engine(config, tape)?;
+    if speaks_tls {
+        engine.handle(Input::Control(Control::Certificates(watch.stores().clone())), Instant::ZERO);
+    }
     let options = Options { inherited, ..Options::default() };
     let handle = options.handle.clone();
     signals
-        .serve(move |order| obey(order, &handle, &mut signal_log))
+        .serve(speaks_tls.then_some(TICK), move |order| obey(order, &handle, &mut watch, &mut signal_log))
         .map_err(sentence("the thread for signals cannot be started"))?;
     let result = drive(program, engine, options, identity, file.is_none(), notify, log);
     if let Some(mut tape) = tape {
@@ -214,16 +220,37 @@ fn fit_descriptors(config: &mut Config, log: &mut Log) {
 }
 
 /// What the thread for signals does.
-fn obey(order: Order, handle: &Handle, log: &mut Log) {
+fn obey(order: Order, handle: &Handle, watch: &mut Watch, log: &mut Log) {
     match order {
         Order::Control(control) => handle.control(control),
+        Order::Reload if watch.has_files() => renewed(watch.reload(), handle, log),
+        Order::Tick => {
+            if let Some(result) = watch.poll() {
+                renewed(result, handle, log);
+            }
+        }
         Order::Reload => {
-            let why = "the configuration is read at the start only; restart the server to change it";
+            let why = "the configuration is read at the start only, and names no certificates that could be read again";
             log.notice(Level::Warn, "reload-ignored", &[("why", Value::Text(why))]);
         }
         Order::Exit => {
             warn(log, "left at once", "three signals asked to stop");
             process::exit(crate::program::FAILED.into());
+        }
+    }
+}
+
+/// Hands new certificates to the engine, or tells why those of before stay.
+fn renewed(result: Result<Stores, Vec<Problem>>, handle: &Handle, log: &mut Log) {
+    match result {
+        Ok(stores) => {
+            handle.control(Control::Certificates(stores));
+            log.notice(Level::Info, "certificates-renewed", &[]);
+        }
+        Err(problems) => {
+            for problem in problems {
+                log.notice(Level::Error, "certificates-kept", &[("why", Value::Text(&problem.to_string()))]);
+            }
         }
     }
 }

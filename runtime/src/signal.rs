@@ -3,25 +3,31 @@
 //! ```text
 //! SIGTERM, SIGINT   first: drain     second: stop     third: leave at once
 //! SIGUSR1           statistics now
-//! SIGHUP            noted; nothing is read again while the server runs
+//! SIGHUP            certificates are read again; nothing else is while the server runs
 //! SIGPIPE           ignored (by Rust's start-up code): writing to a closed connection is an error like others
 //! ```
 //!
 //! They are blocked in every thread and taken one by one by a thread of their own, so that no handler runs in the
 //! middle of anything.
 
+use std::time::Duration;
 use std::{io, thread};
 
 use blastbeat_proto::engine::Control;
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 /// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Tell the engine.
     Control(Control),
-    /// Reload: note that there is no such thing.
+    /// Read the certificates again.
     Reload,
+    /// No signal: it is time to look after things.
+    Tick,
     /// The engine had its chance: leave.
     Exit,
 }
@@ -42,21 +48,45 @@ impl Signals {
     }
 
     /// Starts the thread that takes signals, those included that came since [`block`](Self::block), and calls `obey`
-    /// for each. It runs as long as the process does.
+    /// for each; and with [`Order::Tick`] when none came for the time of `tick`. It runs as long as the process does.
     ///
     /// # Errors
     ///
     /// The thread could not be started.
-    pub fn serve(self, mut obey: impl FnMut(Order) + Send + 'static) -> io::Result<()> {
+    pub fn serve(self, tick: Option<Duration>, mut obey: impl FnMut(Order) + Send + 'static) -> io::Result<()> {
+        let signals = self.open()?;
         let mut stops = 0;
         thread::Builder::new().name("signals".into()).spawn(move || {
-            while let Ok(signal) = self.0.wait() {
-                if let Some(order) = order_of(signal, &mut stops) {
+            while let Ok(next) = next(&signals, tick) {
+                let order = match next {
+                    Some(signal) => order_of(signal, &mut stops),
+                    None => Some(Order::Tick),
+                };
+                if let Some(order) = order {
                     obey(order);
                 }
             }
         })?;
         Ok(())
+    }
+
+    fn open(&self) -> io::Result<SignalFd> {
+        Ok(SignalFd::with_flags(&self.0, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+    }
+}
+
+/// Waits for a signal; `None` if none came for the time of `tick`.
+fn next(signals: &SignalFd, tick: Option<Duration>) -> io::Result<Option<Signal>> {
+    let timeout = tick.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+    loop {
+        if let Some(info) = signals.read_signal()? {
+            return Ok(Some(Signal::try_from(info.ssi_signo as i32)?));
+        }
+        match poll(&mut [PollFd::new(signals, PollFlags::IN)], timeout.as_ref()) {
+            Ok(0) => return Ok(None),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(why) => return Err(why.into()),
+        }
     }
 }
 
@@ -101,8 +131,10 @@ mod tests {
         let signals = Signals::block().unwrap();
         pthread_kill(pthread_self(), Signal::SIGTERM).unwrap();
         pthread_kill(pthread_self(), Signal::SIGUSR1).unwrap();
-        let mut taken = [signals.0.wait().unwrap(), signals.0.wait().unwrap()];
+        let fd = signals.open().unwrap();
+        let mut taken = [next(&fd, None).unwrap(), next(&fd, Some(Duration::ZERO)).unwrap()];
         taken.sort_unstable();
-        assert_eq!(taken, [Signal::SIGUSR1, Signal::SIGTERM]);
+        assert_eq!(taken, [Some(Signal::SIGUSR1), Some(Signal::SIGTERM)]);
+        assert_eq!(next(&fd, Some(Duration::from_millis(1))).unwrap(), None, "time for other things");
     }
 }

@@ -25,6 +25,15 @@ pub struct Stores {
     empty: Arc<Certificates>,
 }
 
+/// Two are equal if one is a clone of the other.
+impl PartialEq for Stores {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.by_listener, &other.by_listener)
+    }
+}
+
+impl Eq for Stores {}
+
 /// What is wrong with the certificate of a virtual host, or with what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateProblem {

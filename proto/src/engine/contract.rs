@@ -5,6 +5,7 @@ use std::io;
 
 use super::report::Report;
 use crate::address::{Address, BindAddr};
+use crate::config::Stores;
 use crate::time::Instant;
 
 /// A connection, given out by the engine. Slots are small and dense, so a driver can index a table with them; the
@@ -107,8 +108,11 @@ pub enum Input<'a> {
 }
 
 /// What an operator can want.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
+    /// Show these certificates to those who connect from now on. Say so once before anybody is accepted, or listeners
+    /// of TLS hang up.
+    Certificates(Stores),
     /// Report the statistics now.
     Stats,
     /// Stop listening, finish what is under way within the drain deadline, then [`Output::Finished`].

@@ -56,7 +56,7 @@ pub use report::{Access, Level, Report, Value};
 pub use stats::{Snapshot, Stats};
 pub use welcome::{NODE_EXAMPLE, Welcome};
 
-use crate::config::{Config, NodeName, Serves};
+use crate::config::{Config, NodeName, Serves, Stores};
 use crate::entropy::Entropy;
 use crate::error::Cause;
 use crate::http;
@@ -112,6 +112,8 @@ pub struct Engine {
     shared: Arc<AtomicUsize>,
     /// Open client connections.
     clients: usize,
+    /// What listeners of TLS show.
+    certificates: Option<Stores>,
     phase: Phase,
     recorder: Option<Box<crate::tape::Recorder>>,
 }
@@ -193,6 +195,7 @@ impl Engine {
             memory: 0,
             shared: Arc::default(),
             clients: 0,
+            certificates: None,
             phase: Phase::Running,
             recorder: None,
             config,
@@ -391,6 +394,11 @@ impl Engine {
         let link = self.links.slot_of(id).and_then(|slot| self.links.at(slot))?;
         let Protocol::Node(node) = &link.protocol else { return None };
         Some(self.password(node.origin, user)?.password.as_bytes())
+    }
+
+    /// What listeners of TLS show, if that was said ([`Control::Certificates`]).
+    pub fn certificates(&self) -> Option<&Stores> {
+        self.certificates.as_ref()
     }
 
     /// Counters.

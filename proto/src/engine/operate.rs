@@ -125,6 +125,7 @@ impl Engine {
 
     pub(super) fn on_control(&mut self, control: Control, now: Instant) {
         match (control, self.phase) {
+            (Control::Certificates(stores), _) => self.certificates = Some(stores),
             (Control::Stats, _) => self.report_stats(),
             (Control::Drain, Phase::Running) => self.drain(now + self.config.drain_timeout, now),
             (Control::Drain, Phase::Draining { .. } | Phase::Finished) => {}

@@ -80,6 +80,31 @@ fn certificates_are_checked_with_all_else() {
 }
 
 #[test]
+fn certificates_are_exchanged_while_the_server_runs() {
+    let scratch = Scratch::new();
+    let pair = || {
+        let key = rcgen::KeyPair::generate().expect("there is randomness");
+        let certificate = rcgen::CertificateParams::default().self_signed(&key).expect("nothing is wrong with it");
+        (scratch.file("site.pem", &certificate.pem()), scratch.file("site.key", &key.serialize_pem()))
+    };
+    let (certificate, key) = pair();
+    let tls = format!(
+        "bind-ssl = 127.0.0.1:0\ncertificate = {certificate}\nkey = {key}\nuid = {}\ngid = 0\n",
+        geteuid().as_raw()
+    );
+    let mut server = Server::start(&scratch, &[], &scratch.site(&tls));
+    assert_eq!(server.word(), "READY=1");
+    pair();
+    server.signal(Signal::HUP);
+    server.line(" info certificates-renewed");
+    fs::write(&key, "").expect("it is ours");
+    server.signal(Signal::HUP);
+    assert!(server.line(" error certificates-kept ").contains("there is no private key"));
+    pair();
+    server.line(" info certificates-renewed");
+}
+
+#[test]
 fn a_certificate_can_be_made_at_the_start() {
     let scratch = Scratch::new();
     let site = scratch.site("bind-ssl = 127.0.0.1:0\n");
