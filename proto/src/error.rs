@@ -115,6 +115,44 @@ causes! {
     /// A message was dropped because the client takes messages too slowly.
     OldestDropped "oldest-dropped",
 
+    // HTTP/2 (RFC 9113)
+    /// The connection does not begin with the preface of HTTP/2.
+    PrefaceMalformed "preface-malformed",
+    /// A frame of HTTP/2 is malformed or out of order.
+    FramingMalformed "framing-malformed",
+    /// A head in HTTP/2 cannot be decompressed.
+    CompressionMalformed "compression-malformed",
+    /// The peer sent more than its window allows, or made a window too large.
+    WindowExceeded "window-exceeded",
+    /// A frame of HTTP/2 is longer than allowed, or of a length that its type does not have.
+    FrameSizeWrong "frame-size-wrong",
+    /// As many requests as allowed are under way on this connection.
+    StreamsMax "streams-max",
+    /// The client took its request back.
+    StreamReset "stream-reset",
+    /// The client's window for a response stayed shut.
+    WindowStall "window-stall",
+    /// The extended CONNECT asks for another protocol than WebSocket.
+    ProtocolUnsupported "protocol-unsupported",
+    /// The client opens requests and takes them back at once, again and again.
+    RapidReset "rapid-reset",
+    /// The client makes the server reset streams, again and again.
+    StreamErrors "stream-errors",
+    /// A head comes in more CONTINUATION frames than allowed.
+    ContinuationFlood "continuation-flood",
+    /// A small head decompresses to a huge one.
+    HeaderBomb "header-bomb",
+    /// The client sends SETTINGS again and again.
+    SettingsFlood "settings-flood",
+    /// The client sends PING again and again.
+    PingFlood "ping-flood",
+    /// The client sends frames that carry nothing, again and again.
+    EmptyFrameFlood "empty-frame-flood",
+    /// The client sends more WINDOW_UPDATE frames than the data that it takes explains.
+    WindowUpdateFlood "window-update-flood",
+    /// The client sends more PRIORITY frames than its requests explain.
+    PriorityFlood "priority-flood",
+
     // Clients and their connections
     /// The head did not arrive in time.
     HeadTimeout "head-timeout",
@@ -283,7 +321,7 @@ impl Cause {
     #[allow(clippy::wildcard_enum_match_arm, reason = "whatever has no status of its own is a bad request")]
     pub const fn status(self) -> u16 {
         match self {
-            Self::HeadTooLarge | Self::FieldsTooMany | Self::PacketTooLarge => 431,
+            Self::HeadTooLarge | Self::FieldsTooMany | Self::PacketTooLarge | Self::HeaderBomb => 431,
             Self::TargetTooLong => 414,
             Self::BodyTooLarge => 413,
             Self::OriginRefused => 403,
@@ -292,7 +330,7 @@ impl Cause {
             Self::TlsFailed => 500,
             Self::WebSocketMethod => 405,
             Self::WebSocketVersion => 426,
-            Self::MethodUnsupported | Self::EncodingUnsupported => 501,
+            Self::MethodUnsupported | Self::EncodingUnsupported | Self::ProtocolUnsupported => 501,
             Self::VersionUnsupported => 505,
             Self::ExpectationUnknown => 417,
             Self::HeadTimeout | Self::BodyTimeout => 408,
@@ -312,6 +350,7 @@ impl Cause {
             | Self::NodeMissing
             | Self::NodeStalled
             | Self::HopsMax
+            | Self::StreamsMax
             | Self::RetryBufferFull
             | Self::Stopping => 503,
             _ => 400,

@@ -77,6 +77,33 @@ pub struct Limits {
     /// its node answers. Nodes answer within a few milliseconds.
     pub websocket_farewell_delay: Duration,
 
+    // --- HTTP/2 ---
+    /// Requests under way at a time on one connection. What RFC 9113, 6.5.2 recommends as the least; browsers ask for
+    /// no more.
+    pub h2_streams: usize,
+    /// Body bytes of one request that may be on their way to its node: the window of a stream.
+    pub h2_stream_window: usize,
+    /// The same for all requests of a connection together.
+    pub h2_connection_window: usize,
+    /// Bytes of one response that wait for their client's window before its source is asked to pause.
+    pub h2_stream_queue: usize,
+    /// Requests that a client resets in half a minute. A page left while it loads resets a few hundred at most.
+    pub h2_resets: usize,
+    /// Streams in half a minute that have to be reset for what the client did. Clients that work have none.
+    pub h2_errors: usize,
+    /// CONTINUATION frames of one head. One of 64 KiB needs three.
+    pub h2_continuations: usize,
+    /// SETTINGS frames in half a minute; each asks for an answer. Clients send one or two in all.
+    pub h2_settings: usize,
+    /// PING frames in half a minute; each asks for an answer. Those that measure bandwidth send some a second.
+    pub h2_pings: usize,
+    /// Frames in half a minute that carry nothing: DATA without bytes, unknown types, GOAWAY.
+    pub h2_empty_frames: usize,
+    /// WINDOW_UPDATE frames in half a minute, beyond two for each DATA frame sent.
+    pub h2_window_updates: usize,
+    /// PRIORITY frames in half a minute, beyond two for each request. Old browsers send a handful.
+    pub h2_priorities: usize,
+
     // --- groups ---
     /// Groups that one session may be in.
     pub groups: usize,
@@ -133,6 +160,18 @@ impl Limits {
         websocket_ping: Duration::from_secs(30),
         websocket_close_timeout: Duration::from_secs(5),
         websocket_farewell_delay: Duration::from_millis(100),
+        h2_streams: 100,
+        h2_stream_window: 256 * 1024,
+        h2_connection_window: 1024 * 1024,
+        h2_stream_queue: 256 * 1024,
+        h2_resets: 1000,
+        h2_errors: 200,
+        h2_continuations: 5,
+        h2_settings: 100,
+        h2_pings: 600,
+        h2_empty_frames: 500,
+        h2_window_updates: 2000,
+        h2_priorities: 500,
         groups: 1000,
         deliveries: 16 * 1024,
         message_bytes: 17 * 1024 * 1024,

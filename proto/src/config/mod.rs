@@ -47,6 +47,13 @@
 //! | `websocket-origin` | HH+ | `SCHEME://HOST[:PORT]`, where `*` is any run of characters, or `null`; without it all may | |
 //! | `websocket-protocol` | HH+ | sub-protocols that are spoken; a client gets the first it offers of them | |
 //! | `websocket-farewell-delay` | | a client that breaks the protocol may get answers to its last message for this long; 0: not at all | 0.1 |
+//! | `h2-streams` | | requests under way on one HTTP/2 connection | 100 |
+//! | `h2-stream-window`, `h2-connection-window` | | body bytes on their way to nodes, of one request and of a connection's | 256k, 1m |
+//! | `h2-stream-queue` | | bytes of one response that wait for the client's window | 256k |
+//! | `h2-resets`, `h2-errors` | | HTTP/2 requests taken back, and streams broken by the client, in 30 s | 1000, 200 |
+//! | `h2-continuations` | | CONTINUATION frames of one head | 5 |
+//! | `h2-settings`, `h2-pings`, `h2-empty-frames` | | such frames in 30 s | 100, 600, 500 |
+//! | `h2-window-updates`, `h2-priorities` | | such frames in 30 s, beyond two for each DATA frame or request | 2000, 500 |
 //! | `max-groups` | | groups that one session may be in | 1000 |
 //! | `max-deliveries` | | deliveries of messages to groups before others have their turn | 16384 |
 //! | `max-message`, `max-frames` | | a ZeroMQ message; follows a larger `websocket-max-message` | 17m, 1024 |
