@@ -4,6 +4,7 @@
 //!
 //! * [`engine`]: a whole front server as one state machine: give it what was read, write what it queues.
 //! * [`http1`]: one HTTP/1.1 connection, as server or client; [`http`]: its heads, rules and error pages.
+//! * [`http2`]: one HTTP/2 connection, as server.
 //! * [`websocket`]: one WebSocket, as server or client, with its handshake.
 //! * [`zmtp`]: one ZMTP 3 connection, ROUTER or DEALER; [`dealer`]: a node of this server on top of it.
 //! * [`uwsgi`]: requests and responses as uwsgi packets; [`message`]: the words that nodes and server use.
@@ -26,6 +27,7 @@
 //! | feature | module | needs |
 //! |---|---|---|
 //! | `http1` | [`http`], [`http1`] | |
+//! | `http2` | [`http2`] | `http1` |
 //! | `websocket` | [`websocket`] | `http1` |
 //! | `uwsgi` | [`uwsgi`] | `http1` |
 //! | `zmtp` | [`zmtp`] | |
@@ -58,6 +60,8 @@ pub mod engine;
 pub mod http;
 #[cfg(feature = "http1")]
 pub mod http1;
+#[cfg(feature = "http2")]
+pub mod http2;
 #[cfg(feature = "message")]
 pub mod message;
 #[cfg(feature = "proxy")]

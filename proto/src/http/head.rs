@@ -181,6 +181,24 @@ impl Request {
         rules::read_request(head, limits)
     }
 
+    /// Reads the head of a stream's request, put into the words of HTTP/1.1: its body is delimited by the stream,
+    /// which has `ended` already if there is none.
+    #[cfg(feature = "http2")]
+    pub(crate) fn from_stream(text: Bytes, ended: bool, limits: &Limits) -> Result<Self, Violation> {
+        if text.len() > limits.head_bytes {
+            return Err(Cause::HeadTooLarge.into());
+        }
+        let mut request = rules::read_request_text(text, limits)?;
+        request.version = Version::Http2;
+        if ended {
+            request.body = BodySize::None;
+        } else if request.body == BodySize::None {
+            request.body = BodySize::Chunked;
+        }
+        request.expect_continue = !ended && request.fields.find("expect").is_some();
+        Ok(request)
+    }
+
     /// The head's text as HTTP/1 writes it, blank line included.
     pub fn text(&self) -> &Bytes {
         &self.fields.text

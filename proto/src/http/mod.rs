@@ -10,6 +10,7 @@ mod rules;
 mod scan;
 
 use alloc::sync::Arc;
+use core::fmt;
 
 use bytes::Bytes;
 
@@ -37,6 +38,16 @@ pub enum Event {
     Body(Bytes),
     /// The message is complete.
     End,
+}
+
+/// One of the exchanges that share a connection: a stream of HTTP/2 or SPDY, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u32);
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
 }
 
 /// What all connections of a server share. Give each connection a clone of one [`Arc`].
