@@ -8,6 +8,7 @@ pub mod config;
 pub mod dealer;
 pub mod engine;
 pub mod http1;
+pub mod http2;
 pub mod proxy;
 pub mod tls;
 pub mod uwsgi;
@@ -28,6 +29,7 @@ pub const BODIES: &[Body] = &[
     Body { name: "dealer", run: dealer::body },
     Body { name: "engine", run: engine::body },
     Body { name: "http1", run: http1::body },
+    Body { name: "http2", run: http2::body },
     Body { name: "proxy", run: proxy::body },
     Body { name: "tls", run: tls::body },
     Body { name: "uwsgi", run: uwsgi::body },
