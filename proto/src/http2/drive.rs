@@ -200,6 +200,7 @@ impl Connection {
     pub(super) fn insert(&mut self, stream: Stream) -> usize {
         let at = self.streams.partition_point(|other| other.id < stream.id);
         self.streams.insert(at, stream);
+        self.streams_most = self.streams_most.max(self.streams.len());
         at
     }
 

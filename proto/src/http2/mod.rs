@@ -13,6 +13,9 @@
 //! Frames, compression, windows and the life of streams are the work of the h2 crate, which runs here without a
 //! runtime: it reads and writes memory and is polled by hand after each input and before each output. The guard counts
 //! frames in front of it, since it tells of most of them to nobody, and notes are taken of what it writes by itself.
+//!
+//! Trailers of requests are dropped and counted, as HTTP/1 drops them; responses have none. Priorities are ignored (RFC
+//! 9113, 5.3): streams take turns.
 
 mod deadline;
 mod drive;
@@ -46,10 +49,10 @@ use stream::{Ready, Stream};
 const STEP: usize = 16 * 1024;
 
 /// What a connection costs beside what is queued: buffers and tables of the protocol's machine.
-const HELD_BY_CONNECTION: usize = 28 * 1024;
+const HELD_BY_CONNECTION: usize = 32 * 1024;
 
-/// What a stream costs beside what is queued.
-const HELD_BY_STREAM: usize = 2 * 1024;
+/// What a stream costs beside what is queued. The protocol's machine keeps the places of its streams for the next ones.
+const HELD_BY_STREAM: usize = 1700;
 
 /// Something that happened on a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +108,8 @@ pub struct Connection {
     client_resets: Vec<(u32, ErrorCode)>,
     /// The highest stream that was accepted.
     last_accepted: u32,
+    /// The most streams that were ever under way at a time.
+    streams_most: usize,
     /// Bytes waiting in all streams.
     queued: usize,
     /// Bytes given out and not released, of all streams.
@@ -144,6 +149,7 @@ impl Connection {
             woken: Arc::new(Ready::default()),
             client_resets: Vec::new(),
             last_accepted: 0,
+            streams_most: 0,
             queued: 0,
             unreleased: 0,
             tally: Tally::default(),
@@ -229,6 +235,11 @@ impl Connection {
         self.find(stream.0).map_or(0, |at| self.streams[at].queued())
     }
 
+    /// Whether more of a stream's request is to come.
+    pub fn is_receiving(&self, stream: StreamId) -> bool {
+        self.find(stream.0).is_some_and(|at| self.streams[at].is_receiving())
+    }
+
     /// The caller is done with `n` bytes of a request's body: the client may send as many more.
     pub fn release(&mut self, stream: StreamId, n: usize, now: Instant) {
         self.now = now;
@@ -284,7 +295,7 @@ impl Connection {
     pub fn held(&self) -> usize {
         match self.closing {
             Some(_) => self.outbound.len(),
-            None => HELD_BY_CONNECTION + self.streams.len() * HELD_BY_STREAM + self.queued() + self.unreleased,
+            None => HELD_BY_CONNECTION + self.streams_most * HELD_BY_STREAM + self.queued() + self.unreleased,
         }
     }
 

@@ -79,9 +79,11 @@ fn a_body_of_unknown_length_ends_with_its_stream_and_trailers_are_dropped() {
         frame(DATA, 0, 1, b"ab"),
         frame(HEADERS, WHOLE, 1, &block(&[("x-sum", "1")])),
     ];
-    let events = feed(&mut server, &input.concat());
-    assert_eq!(request(&events).body, BodySize::Chunked);
-    assert_eq!(events[1..], [(1, part(body("ab"))), (1, part(http::Event::End))]);
+    let events = feed(&mut server, &input[..2].concat());
+    assert_eq!((request(&events).body, server.is_receiving(StreamId(1))), (BodySize::Chunked, true));
+    assert_eq!(events[1..], [(1, part(body("ab")))]);
+    assert_eq!(feed(&mut server, &input[2]), [(1, part(http::Event::End))]);
+    assert!(!server.is_receiving(StreamId(1)) && server.streams() == 1);
     assert_eq!((server.tally().requests, server.tally().trailers_dropped), (1, 1));
 }
 
