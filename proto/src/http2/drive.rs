@@ -172,12 +172,16 @@ impl Connection {
         let result = head::read_request(&parts, ended, &self.settings.limits);
         let mut stream = Stream::new(id, Responder::Asked(responder), (!ended).then_some(body));
         stream.is_head = parts.method == ::http::Method::HEAD;
-        stream.wants_html =
-            parts.headers.get(::http::header::ACCEPT).is_some_and(|accept| pages::prefers_html(accept.as_bytes()));
         stream.is_tunnel = head::is_extended_connect(&parts);
         stream.body_room = if stream.is_tunnel { u64::MAX } else { self.settings.limits.body_bytes };
         let at = self.insert(stream);
         let id = StreamId(id);
+        // Whoever is refused may like its page in HTML too.
+        let accept = match &result {
+            Ok(request) => request.accept(),
+            Err(_) => parts.headers.get(::http::header::ACCEPT).map(|accept| accept.as_bytes()),
+        };
+        self.streams[at].wants_html = accept.is_some_and(pages::prefers_html);
         match result {
             Ok(request) => {
                 let too_large = matches!(request.body, BodySize::Length(n) if n > self.streams[at].body_room);

@@ -56,17 +56,23 @@ fn request_text(parts: &Parts) -> Result<Vec<u8>, Cause> {
     }
     if let Some(authority) = authority {
         push_field(&mut text, "host", authority.as_bytes());
-        if fields.get_all(header::HOST).iter().any(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())) {
-            return Err(Cause::HostMalformed);
-        }
     }
     if protocol.is_some() {
         text.extend_from_slice(b"connection: Upgrade\r\nupgrade: websocket\r\n");
     }
-    for name in fields.keys() {
-        if *name != header::HOST || authority.is_none() {
-            push_values(&mut text, name, fields);
+    // All values of a name come together.
+    let mut last = None;
+    for (name, value) in fields {
+        if let Some(authority) = authority.filter(|_| *name == header::HOST) {
+            if !value.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) {
+                return Err(Cause::HostMalformed);
+            }
+        } else if last == Some(name) {
+            join_value(&mut text, name, value.as_bytes());
+        } else {
+            push_field(&mut text, name.as_str(), value.as_bytes());
         }
+        last = Some(name);
     }
     text.extend_from_slice(b"\r\n");
     Ok(text)
@@ -79,21 +85,16 @@ fn push_field(text: &mut Vec<u8>, name: &str, value: &[u8]) {
     text.extend_from_slice(b"\r\n");
 }
 
-/// Appends all values of a name as one field: crumbs of a cookie (RFC 9113, 8.2.3) or elements of a list.
-fn push_values(text: &mut Vec<u8>, name: &HeaderName, fields: &HeaderMap) {
-    let mut values = fields.get_all(name).iter();
-    let Some(first) = values.next() else { return };
-    text.extend_from_slice(name.as_str().as_bytes());
-    text.extend_from_slice(b": ");
-    text.extend_from_slice(first.as_bytes());
+/// Appends a further value to the field that was pushed last: the crumb of a cookie (RFC 9113, 8.2.3) or the element of a
+/// list.
+fn join_value(text: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     // Several lengths are known to be equal: the protocol's machine has compared them.
-    if *name != header::CONTENT_LENGTH {
-        let comma: &[u8] = if *name == header::COOKIE { b"; " } else { b", " };
-        for value in values {
-            text.extend_from_slice(comma);
-            text.extend_from_slice(value.as_bytes());
-        }
+    if *name == header::CONTENT_LENGTH {
+        return;
     }
+    text.truncate(text.len() - 2);
+    text.extend_from_slice(if *name == header::COOKIE { b"; " } else { b", " });
+    text.extend_from_slice(value);
     text.extend_from_slice(b"\r\n");
 }
 
