@@ -65,7 +65,7 @@ fn play(input: &[u8], step: usize, answers: usize) -> (Option<Cause>, Option<Vio
                 turn += 1;
                 answer(&mut server, stream, &event, turn * answers, now);
             }
-            if answers != 3 || turn % 3 == 0 {
+            if answers != 3 || turn.is_multiple_of(3) {
                 write(&mut server, &mut out);
             }
             assert!(server.held() < HELD_MAX, "{}", server.held());
@@ -122,7 +122,7 @@ fn answer(server: &mut Connection, stream: StreamId, event: &Event, turn: usize,
         6 => drop(server.fail(stream, Cause::NodeLost, now)),
         7 => server.reset(stream, ErrorCode::CANCEL, now),
         8 => server.send_continue(stream, now),
-        9 if turn % 5 == 0 => server.close_after_responses(now),
+        9 if turn.is_multiple_of(5) => server.close_after_responses(now),
         _ => drop(server.send(stream, http::Event::Body(Bytes::from_static(b"body")), now)),
     }
 }
