@@ -25,7 +25,7 @@ impl Engine {
     /// all nodes.
     fn choose(&self, session: &Session, last: Option<usize>) -> Choice {
         let host = &self.hosts.list[session.host];
-        let (mut best, mut full, mut stalled) = (None, false, false);
+        let (mut best, mut full) = (None, false);
         for &place in &host.nodes {
             let node = &self.nodes.list[place];
             if !node.available || !node.hosts.contains(&session.host) {
@@ -34,13 +34,11 @@ impl Engine {
             if session.refused.contains(&Server::Node(place)) {
                 continue;
             }
-            if self.node_queue(place) >= self.config.limits.node_queue_bytes {
-                stalled = true;
-                continue;
-            }
             let capacity = node.capabilities.capacity.into_iter().chain(host.node_capacity).min();
             // A WebSocket that is open is no request that waits for its answer.
-            if capacity.is_some_and(|capacity| node.load - node.open >= capacity as usize) {
+            let is_busy = capacity.is_some_and(|capacity| node.load - node.open >= capacity as usize);
+            // One large message fills a queue for as long as it takes to write it: that is no reason to refuse anybody.
+            if is_busy || self.node_queue(place) >= self.config.limits.node_queue_bytes {
                 full = true;
                 continue;
             }
@@ -54,9 +52,8 @@ impl Engine {
         match (best, host.app(&session.refused)) {
             (Some((_, node)), _) => Choice::To(Server::Node(node)),
             (None, _) if full => Choice::Wait,
-            (None, Some(app)) if !stalled => Choice::To(Server::App(app)),
-            (None, _) if stalled => Choice::Nobody(Cause::NodeStalled),
-            (None, _) => Choice::Nobody(Cause::NodeMissing),
+            (None, Some(app)) => Choice::To(Server::App(app)),
+            (None, None) => Choice::Nobody(Cause::NodeMissing),
         }
     }
 

@@ -165,11 +165,13 @@ impl Engine {
                 }
             }
             Protocol::Node(node) => {
-                if let Some(node) = node.node
-                    && queued <= self.config.limits.node_queue_high / 2
-                    && !self.nodes.list[node].paused.is_empty()
-                {
+                let (Some(node), limits) = (node.node, &self.config.limits) else { return self.touch(slot) };
+                let is_open_again = queued < limits.node_queue_bytes && queued + n >= limits.node_queue_bytes;
+                if queued <= limits.node_queue_high / 2 && !self.nodes.list[node].paused.is_empty() {
                     self.resume_clients_of(node, now);
+                }
+                if is_open_again {
+                    self.pump_hosts_of(node);
                 }
             }
             Protocol::Proxy(_) => {}

@@ -394,6 +394,22 @@ fn an_upload_flows_again_whatever_the_high_water_mark() {
 }
 
 #[test]
+fn a_message_that_fills_the_queue_of_a_node_makes_others_wait_for_it_to_leave() {
+    let mut world = World::new(&INI.replace("[blastbeat:*]", "node-queue-buffer = 3000\n[blastbeat:*]"));
+    let mut node = Node::connect(&mut world, "one");
+    let (large, small) = (world.accept(0), world.accept(0));
+    let body = "a".repeat(5000);
+    let upload = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    world.engine.handle(Input::Received { link: large, bytes: upload.as_bytes() }, world.now);
+    world.engine.handle(Input::Received { link: small, bytes: GET.as_bytes() }, world.now);
+    assert_eq!(world.engine.hosts.list[0].waiting.len(), 1, "nothing was written to the node yet");
+    world.run();
+    let kinds: Vec<String> = node.receive(&mut world).into_iter().map(|(_, kind, _)| kind).collect();
+    assert_eq!(kinds, ["uwsgi", "body", "uwsgi"]);
+    assert_eq!(world.read(small), "");
+}
+
+#[test]
 fn an_end_mark_needs_no_credit() {
     let mut world = World::new(&INI.replace("[blastbeat:*]", "credit = 64\n[blastbeat:*]"));
     let mut node = Node::connect(&mut world, "one");
