@@ -151,6 +151,25 @@ impl Rope {
         self.tail_start += n;
     }
 
+    /// Takes the first piece out, or `max` bytes of it if it is longer: shared where it was, and not copied where it is
+    /// all there is. Empty if nothing waits.
+    pub fn take_piece(&mut self, max: usize) -> Bytes {
+        let piece = match self.pieces.front() {
+            Some(piece) => piece.bytes.slice(..piece.bytes.len().min(max)),
+            None if self.tail_start == 0 && self.len <= max => {
+                let tail = mem::take(&mut self.tail);
+                *self = Rope::new();
+                return tail.into();
+            }
+            None => {
+                let end = self.tail.len().min(self.tail_start.saturating_add(max));
+                Bytes::copy_from_slice(&self.tail[self.tail_start..end])
+            }
+        };
+        self.advance(piece.len());
+        piece
+    }
+
     /// Takes all bytes out as one vector; for tests and small ropes.
     pub fn take(&mut self) -> Vec<u8> {
         let all = self.iter().flatten().copied().collect();
@@ -262,5 +281,18 @@ mod tests {
         assert!(b.is_empty());
         assert_eq!(a.len(), 2004);
         assert_eq!(&a.take()[..5], b"abcde");
+    }
+
+    #[test]
+    fn pieces_are_taken_as_they_lie_there() {
+        let mut rope = Rope::new();
+        let large = Bytes::from(vec![b'a'; 2 * SHARE_MIN]);
+        rope.push_shared(large.clone());
+        rope.push_copy(b"hello");
+        assert_eq!(rope.take_piece(SHARE_MIN), large[..SHARE_MIN]);
+        assert_eq!(rope.shared(), SHARE_MIN);
+        assert_eq!(rope.take_piece(usize::MAX), large[SHARE_MIN..]);
+        assert_eq!((rope.take_piece(2), rope.take_piece(9)), (Bytes::from_static(b"he"), Bytes::from_static(b"llo")));
+        assert_eq!((rope.take_piece(9), rope.len(), rope.shared()), (Bytes::new(), 0, 0));
     }
 }
