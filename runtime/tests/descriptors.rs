@@ -30,8 +30,12 @@ fn a_server_without_descriptors_accepts_again_when_it_has_some() {
         let mut host = Host::new("*");
         host.nodes = vec![NodeName::App(Welcome::NAME.to_owned())];
         let address = BindAddr::Tcp(([127, 0, 0, 1], 0).into());
-        let listener =
-            Listener { address, serves: Serves::Http { proxy: false, tls: false }, hosts: Vec::new(), priority: 0 };
+        let listener = Listener {
+            address,
+            serves: Serves::Http { proxy: false, tls: false, http2: false },
+            hosts: Vec::new(),
+            priority: 0,
+        };
         let config = Config { listeners: vec![listener], hosts: vec![host], access_log: false, ..Config::default() };
         let entropy = Box::new(SeededEntropy::from_number(1));
         let mut engine = Engine::new(Arc::new(config), entropy, Instant::ZERO);

@@ -12,7 +12,7 @@ use crate::address::{BindAddr, split_port};
 use crate::tls::{self, Certificates, Entry, EntryError, Resumption, WallClock};
 
 /// Protocols that clients may choose from by ALPN (RFC 7301, 6), the most welcome first.
-const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
+const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
 /// The certificates that each listener shows, ready for use. Clones are cheap.
 ///
@@ -153,7 +153,8 @@ impl Config {
             return Vec::new();
         };
         let reached = self.reached_by(listener);
-        let mut entries: Vec<_> = reached.iter().map(|host| self.tls_entry(*host)).collect();
+        let protocols = if listener.has_http2() { &PROTOCOLS[..] } else { &PROTOCOLS[1..] };
+        let mut entries: Vec<_> = reached.iter().map(|host| self.tls_entry(*host, protocols)).collect();
         for (name, place) in self.names_of_hosts(listener, &reached) {
             entries[place].names.push(name);
         }
@@ -190,7 +191,7 @@ impl Config {
         names.into_iter().map(|(name, (_, place))| (name, place))
     }
 
-    fn tls_entry(&self, host: usize) -> Entry {
+    fn tls_entry(&self, host: usize, protocols: &[&[u8]]) -> Entry {
         let body = |file: &File| file.body.to_vec();
         let identity = self.identity_of(host);
         let host = &self.hosts[host];
@@ -206,7 +207,7 @@ impl Config {
                 ClientAuth::Optional => tls::ClientAuth::Optional { ca },
                 ClientAuth::Required => tls::ClientAuth::Required { ca },
             },
-            protocols: PROTOCOLS.iter().map(|name| name.to_vec()).collect(),
+            protocols: protocols.iter().map(|name| name.to_vec()).collect(),
         }
     }
 }

@@ -158,7 +158,7 @@ impl Draft {
                 let how = if a { "by TLS" } else { "in clear text" };
                 return Err(format!("{address} is served {how} by line {before}; write another port"));
             }
-            (Serves::Http { proxy: a, .. }, Serves::Http { proxy: b, .. }) if a != b => {
+            (Serves::Http { .. }, Serves::Http { .. }) if listener.serves != serves => {
                 return Err(format!("{address} has other options on line {before}; make them the same"));
             }
             (Serves::Http { .. }, Serves::Http { .. }) => {}

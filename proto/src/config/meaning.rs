@@ -17,7 +17,7 @@ impl Config {
         host.nodes = vec![NodeName::App("welcome".to_owned()), NodeName::Exact("hello".to_owned())];
         Self {
             listeners: vec![
-                listener(local(8080), Serves::Http { proxy: false, tls: false }),
+                listener(local(8080), Serves::Http { proxy: false, tls: false, http2: false }),
                 listener(local(5000), Serves::Zmq),
             ],
             hosts: vec![host],

@@ -12,8 +12,8 @@
 //!
 //! | key | | value | default |
 //! |---|---|---|---|
-//! | `bind` | H+ | `ADDRESS:PORT [PRIORITY] [proxy]` or `unix:PATH …`; a host with one is reached by no shared one | |
-//! | `bind-ssl` | H+ | the same, by TLS; each host that is reached by one needs a certificate | |
+//! | `bind` | H+ | `ADDRESS:PORT [PRIORITY] [proxy] [h2c]` or `unix:PATH …`; a host with one is reached by no shared one | |
+//! | `bind-ssl` | H+ | the same, by TLS, with `http1` (no HTTP/2) for `h2c`; each host that is reached by one needs a certificate | |
 //! | `zmq` | H+ | `tcp://ADDRESS:PORT` or `ipc://PATH`; one of a host admits only that host's nodes | |
 //! | `zmq-connect` | H+ | the same, to connect to | |
 //! | `node` | HH+ | identity of a node, a pattern (`web-*`), or `app:welcome` for the built-in app | |
@@ -177,6 +177,8 @@ pub enum Serves {
         proxy: bool,
         /// By TLS, instead of in clear text.
         tls: bool,
+        /// HTTP/2 is spoken too: where the client chooses it by ALPN, or in clear text begins with it.
+        http2: bool,
     },
     /// Nodes, by ZMTP.
     Zmq,

@@ -326,22 +326,27 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `ADDR:PORT [PRIORITY] [proxy] [h2c] [spdy=…]`, in clear text or by TLS
+    /// `ADDR:PORT [PRIORITY] [proxy] [h2c] [http1] [spdy=…]`, in clear text or by TLS
     fn bind(&mut self, line: usize, whose: Whose, value: &str, tls: bool) -> Result<(), String> {
         let (address, options) = value::first_word(value);
         let address = value::bind_address(address)?;
-        let (mut proxy, mut priority) = (false, 1);
+        let (mut proxy, mut http2, mut priority) = (false, tls, 1);
         for option in value::words(options) {
             if option == "proxy" {
                 proxy = true;
-            } else if option == "h2c" || option.starts_with("spdy=") {
+            } else if option == "h2c" && !tls {
+                http2 = true;
+            } else if option == "http1" && tls {
+                http2 = false;
+            } else if option.starts_with("spdy=") {
                 let message = format!("this version does not serve the option {option}; leave it out");
                 self.notes.unknown(line, if tls { "bind-ssl" } else { "bind" }, message);
             } else {
-                priority = priority_of(option, "a priority, or proxy")?;
+                let choice = if tls { "a priority, proxy, or http1" } else { "a priority, proxy, or h2c" };
+                priority = priority_of(option, choice)?;
             }
         }
-        self.draft.listener(line, whose, address, Serves::Http { proxy, tls }, priority)
+        self.draft.listener(line, whose, address, Serves::Http { proxy, tls, http2 }, priority)
     }
 
     /// `tcp://ADDR:PORT [PRIORITY]` or `ipc://PATH [PRIORITY]`

@@ -133,9 +133,16 @@ impl fmt::Display for Line<'_> {
         if *priority != 1 {
             write!(f, " {priority}")?;
         }
-        match serves {
-            Serves::Http { proxy: true, .. } => f.write_str(" proxy"),
-            Serves::Http { proxy: false, .. } | Serves::Zmq => Ok(()),
+        match *serves {
+            Serves::Http { proxy, tls, http2 } => {
+                f.write_str(if proxy { " proxy" } else { "" })?;
+                f.write_str(match (tls, http2) {
+                    (false, true) => " h2c",
+                    (true, false) => " http1",
+                    (false, false) | (true, true) => "",
+                })
+            }
+            Serves::Zmq => Ok(()),
         }
     }
 }

@@ -92,7 +92,7 @@ fn assert_round_trip(config: &Config) {
 #[test]
 fn the_original_files_are_read() {
     let config = parsed(ORIGINAL);
-    let http = Serves::Http { proxy: false, tls: false };
+    let http = Serves::Http { proxy: false, tls: false, http2: false };
     let expected = [
         Listener { address: tcp("0.0.0.0:8080"), serves: http, hosts: vec![], priority: 17 },
         Listener { address: tcp("[fe80::1%2]:8085"), serves: http, hosts: vec![], priority: 1 },
@@ -130,7 +130,7 @@ fn a_section_without_keys_makes_no_host_and_a_warning() {
 fn every_key_of_this_version_is_read() {
     let config = parsed(
         "[blastbeat]\n\
-         bind = *:80 proxy 3\n\
+         bind = *:80 proxy 3 h2c\n\
          bind = unix:/run/bb.sock\n\
          zmq = ipc:///run/nodes.sock\n\
          zmq-connect = tcp://node.example:5000\n\
@@ -148,7 +148,7 @@ fn every_key_of_this_version_is_read() {
          websocket-protocol = chat\nwebsocket-protocol = v2.chat  chat\tChat\n\
          [blastbeat:b]\nnode = web-1\nnode-capacity = 0\nsessions = 0\ntimeout = 0\n",
     );
-    assert_eq!(config.listeners[0].serves, Serves::Http { proxy: true, tls: false });
+    assert_eq!(config.listeners[0].serves, Serves::Http { proxy: true, tls: false, http2: true });
     assert_eq!(config.listeners[0].priority, 3);
     assert_eq!(config.listeners[1].address, BindAddr::Unix("/run/bb.sock".into()));
     assert_eq!(config.listeners[2].address, BindAddr::Unix("/run/nodes.sock".into()));
@@ -244,8 +244,8 @@ fn all_problems_come_at_once_in_the_order_of_their_lines() {
 fn bad_values_say_what_would_be_right() {
     for (line, message) in [
         ("bind =", "the value is missing; write it behind an equals sign"),
-        ("bind = *:81 fast", "\"fast\" is not an option; write a priority, or proxy"),
-        ("bind = *:81 h2c", "this version does not serve the option h2c; leave it out"),
+        ("bind = *:81 fast", "\"fast\" is not an option; write a priority, proxy, or h2c"),
+        ("bind = *:81 http1", "\"http1\" is not an option; write a priority, proxy, or h2c"),
         ("bind = *:81 spdy=2,3", "this version does not serve the option spdy=2,3; leave it out"),
         ("zmq = tcp://*:81 proxy", "\"proxy\" is not an option; write a priority"),
         ("zmq = *:81", "\"*:81\" is not an endpoint; write tcp://ADDRESS:PORT or ipc://PATH"),
@@ -424,7 +424,7 @@ fn an_address_that_is_shared_and_a_hosts_own_leads_to_both() {
 
 #[test]
 fn lenient_reading_warns_of_what_it_leaves_out() {
-    let text = around("frobnicate = 1\nbind = *:81 h2c", "cache = 17\nnode = app:nosuch");
+    let text = around("frobnicate = 1\nbind = *:81 spdy=2", "cache = 17\nnode = app:nosuch");
     let (config, warnings) = Config::parse(text.as_bytes(), "test.ini", Mode::Lenient).unwrap();
     let lines: Vec<_> = warnings.iter().map(|warning| (warning.line, warning.key.as_str())).collect();
     assert_eq!(lines, [(2, "frobnicate"), (3, "bind"), (7, "cache"), (8, "node")]);

@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::Engine;
 use super::app::{AppInput, Replies, Reply};
-use super::contract::Shut;
 use super::route::Parcel;
 use super::session::{Answer, Found, Session};
 use super::websocket::{close_of, message_of};
@@ -301,20 +300,19 @@ impl Engine {
             session.bytes_out += bytes.len() as u64;
         }
         session.moved = now;
-        let link = session.link;
-        let Some(http) = self.links.at_mut(link).and_then(|link| link.http()) else { return };
-        let sent = http.conn.send(event, now);
+        let carrier = session.carrier;
+        let Some(sent) = self.send_to(carrier, event, now) else { return };
         // Whoever reads stays below high water, and is served on.
-        let queued = http.conn.queued();
+        let queued = self.queued_for(carrier);
         let is_full = self.is_full_of_bytes();
-        self.touch(link);
+        self.touch_carrier(carrier);
         match sent {
             Ok(_) if is_full && queued > self.config.limits.write_queue_high => {
-                self.close_link(link, Cause::MemoryMax, Shut::Abort, now);
+                self.cut(carrier, Cause::MemoryMax, now)
             }
             Ok(Progress::Complete) => self.finish(slot, Cause::Complete, now),
             Ok(Progress::Open) if queued > self.config.limits.write_queue_bytes => {
-                self.close_link(link, Cause::SlowClient, Shut::Abort, now);
+                self.cut(carrier, Cause::SlowClient, now);
             }
             Ok(Progress::Open) => {}
             Err(SendError::TooLong) => self.fail(slot, Cause::ResponseTooLong, now),
@@ -381,7 +379,7 @@ impl Engine {
             Reply::ToGroup(name, what) => {
                 let Some(session) = self.sessions.at(slot) else { return };
                 // The client that it comes from can wait, as a node would have to.
-                let (host, source) = (session.host, Some(self.links.id_of(session.link)));
+                let (host, source) = (session.host, Some(self.links.id_of(session.carrier.link)));
                 let parcel = Parcel::from_app(what, &self.shared);
                 self.fan_out(host, &name, Some(slot), parcel, source, now);
             }

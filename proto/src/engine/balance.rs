@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 
 use super::Engine;
-use super::link::{Link, Protocol};
+use super::link::Link;
 use super::report::Access;
 use super::session::{Server, Session};
 use crate::config::{NodeLoss, Redispatch};
@@ -60,7 +60,7 @@ impl Engine {
     /// Finds somebody for a session that has nobody.
     pub(super) fn assign(&mut self, slot: usize, now: Instant) {
         let Some(session) = self.sessions.at(slot) else { return };
-        let last = self.links.at(session.link).and_then(Link::last_node);
+        let last = self.links.at(session.carrier.link).and_then(Link::last_node);
         let host = session.host;
         match self.choose(session, last) {
             Choice::To(server) => self.hand_over(slot, server, now),
@@ -70,8 +70,8 @@ impl Engine {
             }
             Choice::Wait => {
                 if session.is_open() {
-                    let link = session.link;
-                    self.pause(link, now);
+                    let carrier = session.carrier;
+                    self.pause(carrier, now);
                 }
                 self.hosts.list[host].waiting.push_back(slot);
                 let deadline = now + self.config.limits.queue_timeout;
@@ -114,8 +114,8 @@ impl Engine {
         session.server = Some(server);
         session.handed_over = now;
         session.deadline = None;
-        let link = session.link;
-        self.resume(link, now);
+        let carrier = session.carrier;
+        self.resume(carrier, now);
         match server {
             Server::Node(node) => self.hand_to_node(slot, node, now),
             Server::App(app) => self.hand_to_app(slot, app, now),
@@ -201,11 +201,7 @@ impl Engine {
         if session.uploaded || !session.request.expect_continue {
             return;
         }
-        let link = session.link;
-        if let Some(http) = self.links.at_mut(link).and_then(|link| link.http()) {
-            http.conn.send_continue(now);
-        }
-        self.touch(link);
+        self.send_continue(session.carrier, now);
     }
 
     /// The node passed a request on.
@@ -259,26 +255,21 @@ impl Engine {
             }
             Server::App(app) => self.apps[app].load -= 1,
         }
-        if let Some(link) = self.sessions.at(slot).map(|session| session.link) {
-            self.resume(link, now);
+        if let Some(carrier) = self.sessions.at(slot).map(|session| session.carrier) {
+            self.resume(carrier, now);
         }
     }
 
     /// Gives a session up: an error page if no byte of an answer is out, a cut otherwise.
     pub(super) fn fail(&mut self, slot: usize, cause: Cause, now: Instant) {
         let Some(session) = self.sessions.at_mut(slot) else { return };
-        let link = session.link;
+        let carrier = session.carrier;
         if !session.is_answered() {
             session.status = cause.status();
         }
-        match self.links.at_mut(link).map(|link| &mut link.protocol) {
-            Some(Protocol::Http(http)) => {
-                let before = http.conn.queued();
-                http.conn.fail(cause, now);
-                session.bytes_out += (http.conn.queued() - before) as u64;
-            }
-            Some(Protocol::WebSocket(websocket)) => websocket.conn.fail(cause, now),
-            Some(Protocol::Proxy(_) | Protocol::Node(_)) | None => {}
+        let page = self.fail_on(carrier, cause, now) as u64;
+        if let Some(session) = self.sessions.at_mut(slot) {
+            session.bytes_out += page;
         }
         self.finish(slot, cause, now);
     }
@@ -291,7 +282,7 @@ impl Engine {
         let Some(session) = self.sessions.remove(slot) else { return };
         self.session_timers.set(slot, None);
         // Its upload may have been waiting for a node.
-        self.resume(session.link, now);
+        self.resume(session.carrier, now);
         if cause != Cause::Complete {
             self.stats.count(cause);
         }
@@ -314,15 +305,7 @@ impl Engine {
             }
             Some(Server::Node(_)) | None => {}
         }
-        match self.links.at_mut(session.link).map(|link| &mut link.protocol) {
-            Some(Protocol::Http(http)) => {
-                http.session = None;
-                http.node = session.node();
-            }
-            Some(Protocol::WebSocket(websocket)) => websocket.session = None,
-            Some(Protocol::Proxy(_) | Protocol::Node(_)) | None => {}
-        }
-        self.touch(session.link);
+        self.detach(session.carrier, session.node());
         if self.config.access_log {
             self.report_access(session, cause, now);
         }

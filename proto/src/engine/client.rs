@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Engine;
 use super::app::AppInput;
+use super::carrier::Carrier;
 use super::link::Protocol;
 use super::report::{Access, Report};
 use super::route::Parcel;
@@ -21,47 +22,58 @@ use crate::websocket::handshake;
 impl Engine {
     /// An event of a client's connection.
     pub(super) fn on_client_event(&mut self, slot: usize, event: Event, now: Instant) {
+        let carrier = Carrier::link(slot);
         match event {
-            Event::Request(request) => self.on_request(slot, request, now),
-            Event::Body(bytes) => self.on_upload(slot, bytes, now),
-            Event::End => self.on_upload_end(slot, now),
+            Event::Request(request) => self.on_request(carrier, request, now),
+            Event::Body(bytes) => self.on_upload(carrier, bytes, now),
+            Event::End => self.on_upload_end(carrier, now),
             Event::Response(_) => debug_assert!(false, "a server's connection yields no responses"),
         }
     }
 
-    fn on_request(&mut self, slot: usize, request: Request, now: Instant) {
+    pub(super) fn on_request(&mut self, carrier: Carrier, request: Request, now: Instant) {
         self.stats.requests += 1;
-        let Some(http) = self.links.at_mut(slot).and_then(|link| link.http()) else { return };
-        let (listener, client) = (http.listener, http.client);
+        let Some((listener, client)) = self.links.at(carrier.link).and_then(|link| link.client()) else { return };
         let Some(host) = self.hosts.find(listener, request.host()) else {
             let cause = if request.host().is_empty() { Cause::HostMissing } else { Cause::HostUnknown };
-            return self.refuse_request(slot, &request, cause, now);
+            return self.refuse_request(carrier, &request, cause, now);
         };
         let is_websocket = handshake::is_requested(&request);
         if is_websocket && let Err(cause) = self.check_handshake(host, &request) {
-            return self.refuse_request(slot, &request, cause, now);
+            return self.refuse_request(carrier, &request, cause, now);
         }
         if is_websocket && self.is_draining() {
-            return self.refuse_request(slot, &request, Cause::Stopping, now);
+            return self.refuse_request(carrier, &request, Cause::Stopping, now);
         }
         if let Err(cause) = self.has_room(host) {
-            return self.refuse_request(slot, &request, cause, now);
+            return self.refuse_request(carrier, &request, cause, now);
         }
         let body_bytes = self.hosts.list[host].body_bytes;
         let draining = self.is_draining();
-        if let Some(http) = self.links.at_mut(slot).and_then(|link| link.http()) {
-            if http.conn.limit_body(body_bytes, now).is_err() {
-                // The page is queued; the end of the connection counts the cause.
-                return self.report_refused(client, &request, Cause::BodyTooLarge);
+        if let BodySize::Length(length) = request.body
+            && length > body_bytes
+            && carrier.stream.is_some()
+        {
+            return self.refuse_request(carrier, &request, Cause::BodyTooLarge, now);
+        }
+        match (self.links.at_mut(carrier.link).map(|link| &mut link.protocol), carrier.stream) {
+            (Some(Protocol::Http(http)), _) => {
+                if http.conn.limit_body(body_bytes, now).is_err() {
+                    // The page is queued; the end of the connection counts the cause.
+                    return self.report_refused(client, &request, Cause::BodyTooLarge);
+                }
+                if draining {
+                    http.conn.close_after_response(now);
+                }
             }
-            if draining {
-                http.conn.close_after_response(now);
-            }
+            (Some(Protocol::Http2(http2)), Some(stream)) if !is_websocket => http2.conn.limit_body(stream, body_bytes),
+            (Some(Protocol::Http2(_)), _) => {}
+            (Some(Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_)) | None, _) => return,
         }
         let (client, https) = self.origin_of(client, &request);
         let session = Session {
             sid: self.sessions.next_sid(&mut *self.entropy),
-            link: slot,
+            carrier,
             host,
             server: None,
             capabilities: Default::default(),
@@ -69,7 +81,8 @@ impl Engine {
             client,
             https,
             port: self.listeners[listener].port(),
-            uploaded: request.body == BodySize::None,
+            // The body of an extended CONNECT is the WebSocket.
+            uploaded: request.body == BodySize::None || is_websocket,
             request,
             is_websocket,
             kept: Kept::default(),
@@ -92,20 +105,24 @@ impl Engine {
         };
         let index = self.sessions.insert(session);
         self.hosts.list[host].sessions += 1;
-        if let Some(http) = self.links.at_mut(slot).and_then(|link| link.http()) {
-            http.session = Some(index);
+        match (self.links.at_mut(carrier.link).map(|link| &mut link.protocol), carrier.stream) {
+            (Some(Protocol::Http(http)), _) => http.session = Some(index),
+            (Some(Protocol::Http2(http2)), Some(stream)) => http2.attach(stream, index, is_websocket),
+            (Some(Protocol::Http2(_)), None) => {}
+            (Some(Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_)) | None, _) => {}
         }
         self.assign(index, now);
         self.arm_session(index);
     }
 
     /// Answers a request that gets no session.
-    fn refuse_request(&mut self, slot: usize, request: &Request, cause: Cause, now: Instant) {
-        let Some(http) = self.links.at_mut(slot).and_then(|link| link.http()) else { return };
-        let client = http.client;
-        http.conn.fail(cause, now);
+    fn refuse_request(&mut self, carrier: Carrier, request: &Request, cause: Cause, now: Instant) {
+        self.fail_on(carrier, cause, now);
+        let Some(link) = self.links.at(carrier.link) else { return };
+        let Some((_, client)) = link.client() else { return };
         // Where it ends the connection, it is counted then.
-        if http.conn.is_closing() != Some(cause) {
+        let ends_connection = matches!(&link.protocol, Protocol::Http(http) if http.conn.is_closing() == Some(cause));
+        if !ends_connection {
             self.stats.count(cause);
         }
         self.report_refused(client, request, cause);
@@ -171,8 +188,8 @@ impl Engine {
         (client, https)
     }
 
-    fn on_upload(&mut self, link: usize, bytes: Bytes, now: Instant) {
-        let Some(slot) = self.session_on(link) else { return };
+    pub(super) fn on_upload(&mut self, carrier: Carrier, bytes: Bytes, now: Instant) {
+        let Some(slot) = self.session_on(carrier) else { return };
         let retry_bytes = self.config.limits.retry_bytes;
         let is_full = self.is_full_of_bytes();
         let Some(session) = self.sessions.at_mut(slot) else { return };
@@ -197,18 +214,18 @@ impl Engine {
         self.memory = self.memory + session.kept.len - before;
         let sid = session.sid;
         match session.server {
-            None if session.kept.len >= retry_bytes => self.pause(link, now),
+            None if session.kept.len >= retry_bytes => self.pause(carrier, now),
             None => {}
             Some(Server::Node(node)) => {
                 self.tell_bytes(node, sid, Kind::Body, bytes);
-                self.pause_for(node, link, now);
+                self.pause_for(node, carrier, now);
             }
             Some(Server::App(app)) => self.call_app(app, AppInput::Body { sid, bytes }, now),
         }
     }
 
-    fn on_upload_end(&mut self, link: usize, now: Instant) {
-        let Some(slot) = self.session_on(link) else { return };
+    pub(super) fn on_upload_end(&mut self, carrier: Carrier, now: Instant) {
+        let Some(slot) = self.session_on(carrier) else { return };
         let Some(session) = self.sessions.at_mut(slot) else { return };
         session.moved = now;
         let first = !core::mem::replace(&mut session.uploaded, true);
@@ -234,27 +251,11 @@ impl Engine {
         }
     }
 
-    /// The session of a client's connection.
-    pub(super) fn session_on(&mut self, link: usize) -> Option<usize> {
-        self.links.at(link)?.session()
-    }
-
     /// Stops reading from a client whose node has enough to take.
-    pub(super) fn pause_for(&mut self, node: usize, client: usize, now: Instant) {
+    pub(super) fn pause_for(&mut self, node: usize, client: Carrier, now: Instant) {
         if self.node_queue(node) > self.config.limits.node_queue_high {
             self.pause(client, now);
             self.nodes.list[node].paused.push(client);
-        }
-    }
-
-    /// Stops reading from a client whose bytes have nowhere to go.
-    pub(super) fn pause(&mut self, client: usize, now: Instant) {
-        let Some(link) = self.links.at_mut(client) else { return };
-        link.paused = true;
-        match &mut link.protocol {
-            Protocol::Http(http) => http.conn.set_reading(false, now),
-            Protocol::WebSocket(websocket) => websocket.conn.set_reading(false, now),
-            Protocol::Proxy(_) | Protocol::Node(_) => {}
         }
     }
 
@@ -269,19 +270,6 @@ impl Engine {
         }
     }
 
-    /// Lets a client's input flow again.
-    pub(super) fn resume(&mut self, client: usize, now: Instant) {
-        let Some(link) = self.links.at_mut(client) else { return };
-        if core::mem::replace(&mut link.paused, false) {
-            match &mut link.protocol {
-                Protocol::Http(http) => http.conn.set_reading(true, now),
-                Protocol::WebSocket(websocket) => websocket.conn.set_reading(true, now),
-                Protocol::Proxy(_) | Protocol::Node(_) => {}
-            }
-            self.touch(client);
-        }
-    }
-
     /// Bytes have left for a client: its node may send more, its app may go on.
     pub(super) fn on_client_room(&mut self, slot: usize, now: Instant) {
         let Some(session) = self.sessions.at_mut(slot) else { return };
@@ -291,8 +279,8 @@ impl Engine {
             return;
         }
         let Some(Server::App(app)) = session.server else { return };
-        let (sid, crowded, link) = (session.sid, session.crowded, session.link);
-        let queued = self.links.at(link).map_or(0, |link| link.queued());
+        let (sid, crowded, carrier) = (session.sid, session.crowded, session.carrier);
+        let queued = self.queued_for(carrier);
         if crowded && queued <= self.config.limits.write_queue_high / 2 {
             if let Some(session) = self.sessions.at_mut(slot) {
                 session.crowded = false;
@@ -306,7 +294,7 @@ impl Engine {
         let Some(session) = self.sessions.at(slot) else { return };
         let Some(Server::Node(node)) = session.server else { return };
         let window = self.config.limits.credit_bytes.min(self.config.limits.write_queue_bytes / 2).max(1) as u64;
-        let queued = self.links.at(session.link).map_or(0, |link| link.queued()) as u64;
+        let queued = self.queued_for(session.carrier) as u64;
         let total = session.credit.used + window.saturating_sub(queued);
         let more = total.saturating_sub(session.credit.granted);
         if more < (window / 4).max(1) {

@@ -1,11 +1,14 @@
 //! What comes in on a link: bytes for its machine, room in its queue, the end of its stream.
 
 use super::Engine;
+use super::carrier::Carrier;
 use super::contract::Shut;
 use super::link::{Protocol, Stage, Then};
 use super::report::Report;
 use crate::address::PeerAddr;
 use crate::error::Cause;
+use crate::http::StreamId;
+use crate::http2;
 use crate::proxy;
 use crate::time::Instant;
 use crate::zmtp;
@@ -74,11 +77,29 @@ impl Engine {
                     let refused = waiting.header.violation().map(|violation| Event::Unproxied(violation.what));
                     (took, waiting.header.poll_event().map(Event::Proxied).or(refused))
                 }
+                Protocol::Http(http)
+                    if http.may_be_http2 && http2::PREFACE.starts_with(rest) && rest != http2::PREFACE =>
+                {
+                    return used;
+                }
+                Protocol::Http(http) if http.may_be_http2 && rest.starts_with(http2::PREFACE) => {
+                    let (listener, client) = (http.listener, http.client);
+                    let protocol = self.http2_protocol(listener, client, now);
+                    if let Some(link) = self.links.at_mut(slot) {
+                        link.protocol = protocol;
+                    }
+                    continue;
+                }
                 // Answers that nobody reads must not pile up.
                 Protocol::Http(http) if http.conn.queued() > self.config.limits.write_queue_high => return used,
                 Protocol::Http(http) => {
+                    http.may_be_http2 = false;
                     let took = http.conn.receive(rest, now);
                     (took, http.conn.poll_event().map(Event::Client))
+                }
+                Protocol::Http2(http2) => {
+                    let took = http2.conn.receive(rest, now);
+                    (took, http2.conn.poll_event().map(|(stream, event)| Event::Stream(stream, event)))
                 }
                 Protocol::WebSocket(_) if link.paused => return used,
                 Protocol::WebSocket(websocket) if websocket.conn.queued() > self.config.limits.write_queue_high => {
@@ -96,8 +117,12 @@ impl Engine {
             used += took;
             match event {
                 Some(Event::Client(event)) => self.on_client_event(slot, event, now),
+                Some(Event::Stream(stream, event)) => {
+                    self.on_stream_event(slot, stream, event, now);
+                    self.obey_replies(now);
+                }
                 Some(Event::WebSocket(event)) => {
-                    self.on_websocket_event(slot, event, now);
+                    self.on_websocket_event(Carrier::link(slot), event, now);
                     // At once: what an app does with this message may be why the next has to wait.
                     self.obey_replies(now);
                 }
@@ -105,7 +130,7 @@ impl Engine {
                 Some(Event::Proxied(event)) => self.on_proxied(slot, event, now),
                 Some(Event::Unproxied(cause)) => self.on_unproxied(slot, cause, now),
                 None if took == 0 || used == bytes.len() => {
-                    self.refuse_hoarder(slot, now);
+                    self.refuse_hoarder(Carrier::link(slot), now);
                     return used;
                 }
                 None => {}
@@ -117,15 +142,13 @@ impl Engine {
     }
 
     /// Where the memory is used up, whoever sends more of a message that is large and not complete is closed.
-    fn refuse_hoarder(&mut self, slot: usize, now: Instant) {
+    pub(super) fn refuse_hoarder(&mut self, carrier: Carrier, now: Instant) {
         if !self.is_full_of_bytes() {
             return;
         }
         let high = self.config.limits.write_queue_high;
-        let Some(websocket) = self.links.at_mut(slot).and_then(|link| link.websocket()) else { return };
-        if websocket.conn.assembled() > high
-            && let Some(session) = websocket.session
-        {
+        let Some(session) = self.session_on(carrier) else { return };
+        if self.websocket_of(session).is_some_and(|(_, conn)| conn.assembled() > high) {
             self.fail(session, Cause::MemoryMax, now);
         }
     }
@@ -136,7 +159,7 @@ impl Engine {
         let Some(link) = self.links.at(slot) else { return };
         let (peer, listener) = match &link.protocol {
             Protocol::Proxy(waiting) => (link.peer, waiting.listener),
-            Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_) => return,
+            Protocol::Http(_) | Protocol::Http2(_) | Protocol::WebSocket(_) | Protocol::Node(_) => return,
         };
         let protocol = self.http_protocol(listener, source.map_or(peer, PeerAddr::Ip), now);
         if let Some(link) = self.links.at_mut(slot) {
@@ -160,10 +183,12 @@ impl Engine {
         link.stall = (queued > 0).then_some(stall);
         match &link.protocol {
             Protocol::Http(_) | Protocol::WebSocket(_) => {
-                if let Some(session) = link.session() {
+                if let Some(session) = link.session(None) {
                     self.on_client_room(session, now);
                 }
             }
+            // Its streams are told one by one.
+            Protocol::Http2(_) => {}
             Protocol::Node(node) => {
                 let (Some(node), limits) = (node.node, &self.config.limits) else { return self.touch(slot) };
                 let is_open_again = queued < limits.node_queue_bytes && queued + n >= limits.node_queue_bytes;
@@ -196,6 +221,11 @@ impl Engine {
             // What it asked before is served; its machine learns of the end when it has taken everything.
             // What it sent before is taken first.
             (Protocol::WebSocket(_), _) => self.touch(slot),
+            // Who has hung up takes no answers, and asks nothing more.
+            (Protocol::Http2(http2), _) => {
+                http2.conn.receive_eof(now);
+                self.touch(slot);
+            }
             (Protocol::Http(_), _) if half_close => self.touch(slot),
             (Protocol::Http(http), _) => {
                 if http.session.is_some() && http.conn.request_complete() {
@@ -216,6 +246,7 @@ impl Engine {
 /// An event of one machine or the other.
 enum Event {
     Client(crate::http::Event),
+    Stream(StreamId, http2::Event),
     WebSocket(crate::websocket::Event),
     Proxied(proxy::Event),
     Unproxied(Cause),

@@ -1,6 +1,7 @@
 //! What must hold between two calls, for tests, simulators and fuzzers.
 
 use super::Engine;
+use super::carrier::Carrier;
 use super::link::Protocol;
 use super::session::Server;
 
@@ -41,14 +42,11 @@ impl Engine {
         let mut by_host = alloc::vec![0; self.hosts.list.len()];
         for (slot, session) in self.sessions.iter() {
             by_host[session.host] += 1;
-            let link = self.links.at(session.link).expect("a session's link is open");
+            let carrier = session.carrier;
+            let link = self.links.at(carrier.link).expect("a session's link is open");
             assert!(link.is_client(), "a session's link is a client's");
-            assert_eq!(link.session(), Some(slot), "a link knows its session");
-            assert_eq!(
-                session.is_open(),
-                matches!(link.protocol, Protocol::WebSocket(_)),
-                "frames flow once it is open"
-            );
+            assert_eq!(self.session_on(carrier), Some(slot), "a carrier knows its session");
+            assert_eq!(session.is_open(), link.has_websocket(carrier.stream), "frames flow once it is open");
             let waiting = self.hosts.list[session.host].waiting.iter().filter(|waiting| **waiting == slot).count();
             assert_eq!(waiting, usize::from(session.server.is_none()), "a session has a server or waits for one, once");
             assert!(self.session_timers.deadline(slot).is_some(), "a session has a deadline");
@@ -74,12 +72,19 @@ impl Engine {
             let wants = self.interest(self.links.id_of(slot));
             assert!(!wants.write || link.told.write || link.attended, "somebody writes for link {slot}");
             if link.paused {
-                assert!(link.session().is_some(), "link {slot} flows");
+                assert!(link.session(None).is_some(), "link {slot} flows");
             }
             let fan_outs = self.fan_outs.iter().filter(|fan_out| fan_out.comes_from(self.links.id_of(slot))).count();
             assert_eq!(link.blocked as usize, fan_outs, "link {slot} waits for what it has sent");
-            if let Some(session) = link.session() {
-                assert_eq!(self.sessions.at(session).map(|session| session.link), Some(slot));
+            let carried = |session: usize| self.sessions.at(session).map(|session| session.carrier);
+            if let Some(session) = link.session(None) {
+                assert_eq!(carried(session), Some(Carrier::link(slot)));
+            }
+            if let Protocol::Http2(http2) = &link.protocol {
+                for (stream, session) in http2.sessions() {
+                    assert_eq!(carried(session), Some(Carrier::stream(slot, stream)));
+                }
+                http2.check_invariants();
             }
         }
         assert_eq!(clients, self.clients, "clients are counted");

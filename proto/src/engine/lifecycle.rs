@@ -28,7 +28,7 @@ impl Engine {
         let protocol = match serves {
             // Nobody here speaks TLS, and clear text would be less than was asked for.
             Serves::Http { tls: true, .. } => return None,
-            Serves::Http { proxy, tls: false } => {
+            Serves::Http { proxy, tls: false, http2: _ } => {
                 if self.clients >= self.config.limits.connections {
                     self.stats.count(Cause::ConnectionsMax);
                     return None;
@@ -71,7 +71,10 @@ impl Engine {
 
     pub(super) fn http_protocol(&self, listener: usize, client: PeerAddr, now: Instant) -> Protocol {
         let conn = http1::Connection::server(Arc::clone(&self.http), now);
-        Protocol::Http(Box::new(HttpLink { conn, listener, client, session: None, node: None }))
+        // By TLS the client has said before which it is.
+        let serves = self.config.listeners[listener].serves;
+        let may_be_http2 = serves.has_http2() && !serves.is_tls();
+        Protocol::Http(Box::new(HttpLink { conn, listener, client, may_be_http2, session: None, node: None }))
     }
 
     fn node_protocol(&self, origin: Origin, now: Instant) -> Protocol {
@@ -169,6 +172,7 @@ impl Engine {
         let Some(link) = self.links.at_mut(slot) else { return };
         let (cause, violation) = match &link.protocol {
             Protocol::Http(http) => (http.conn.is_closing(), http.conn.violation()),
+            Protocol::Http2(http2) => (http2.conn.is_closing(), http2.conn.violation()),
             Protocol::WebSocket(websocket) => (websocket.conn.is_closing(), websocket.conn.violation()),
             Protocol::Node(node) => (node.conn.is_closing(), None),
             Protocol::Proxy(_) => (None, None),
@@ -189,16 +193,16 @@ impl Engine {
                 http.conn.peer_may_send() || (is_queued && !link.inbox.is_empty())
             }
             Protocol::Http(http) => is_queued && (violated || !link.inbox.is_empty() || !http.conn.request_complete()),
+            // Requests that it has sent before it learns of our end may be under way.
+            Protocol::Http2(_) => is_queued,
             Protocol::WebSocket(_) => is_queued && (violated || !link.inbox.is_empty()),
             Protocol::Node(_) => is_queued,
             Protocol::Proxy(_) => false,
         };
         let then = match &link.protocol {
             Protocol::Http(http) if http.conn.is_cut() => Then::Abort,
-            Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_) | Protocol::Proxy(_) if unread => {
-                Then::Drain
-            }
-            Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_) | Protocol::Proxy(_) => Then::Close,
+            _ if unread => Then::Drain,
+            _ => Then::Close,
         };
         link.inbox = Default::default();
         link.cause = cause;
@@ -207,14 +211,15 @@ impl Engine {
         let is_news = match &link.protocol {
             // Why its session is over was counted then. What else can go wrong is the farewell.
             Protocol::WebSocket(_) => violated || cause == Cause::CloseTimeout,
-            Protocol::Http(_) | Protocol::Node(_) | Protocol::Proxy(_) => cause != Cause::Complete,
+            Protocol::Http(_) | Protocol::Http2(_) | Protocol::Node(_) | Protocol::Proxy(_) => cause != Cause::Complete,
         };
         let (session, node) = match &mut link.protocol {
             Protocol::Http(http) => (http.session, None),
             Protocol::WebSocket(websocket) => (websocket.session, None),
             Protocol::Node(node) => (None, node.node.take()),
-            Protocol::Proxy(_) => (None, None),
+            Protocol::Http2(_) | Protocol::Proxy(_) => (None, None),
         };
+        let streams = link.sessions_of_streams();
         if let Some(session) = session {
             // Its own violation ends it, with a page where there was no answer, or the machine's end of it.
             if let (Some(violation), Some(session)) = (violation, self.sessions.at_mut(session))
@@ -223,8 +228,11 @@ impl Engine {
                 session.status = violation.status;
             }
             self.finish(session, cause, now);
-        } else if is_client && is_news {
+        } else if is_client && is_news && streams.is_empty() {
             self.stats.count(cause);
+        }
+        for session in streams {
+            self.finish(session, cause, now);
         }
         if violated {
             self.report(Report::ClientRefused { peer, cause });
@@ -263,7 +271,11 @@ impl Engine {
         let how = match &link.protocol {
             // An answer that ends with the connection must not seem to be whole.
             Protocol::Http(http) if http.conn.is_cut_by_close() => Shut::Abort,
-            Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_) | Protocol::Proxy(_) => how,
+            Protocol::Http(_)
+            | Protocol::Http2(_)
+            | Protocol::WebSocket(_)
+            | Protocol::Node(_)
+            | Protocol::Proxy(_) => how,
         };
         self.on_link_gone(slot, cause, now);
         self.outputs.push_back(Output::Shut(id, how));
@@ -286,6 +298,19 @@ impl Engine {
                     }
                     None if unsettled => self.stats.count(cause),
                     None => {}
+                }
+            }
+            Protocol::Http2(http2) => {
+                let cause = if cause == Cause::ConnectionFailed { Cause::ClientGone } else { cause };
+                let is_idle = http2.sessions().next().is_none();
+                for (_, session) in http2.sessions() {
+                    self.finish(session, cause, now);
+                }
+                if cause == Cause::WriteStall && is_idle {
+                    self.stats.count(cause);
+                    self.report(Report::ClientRefused { peer: link.peer, cause });
+                } else if is_idle && link.stage == Stage::Open && http2.conn.queued() > 0 {
+                    self.stats.count(cause);
                 }
             }
             Protocol::WebSocket(websocket) => {

@@ -13,6 +13,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::contract::{Interest, LinkId};
+use super::http2::Http2Link;
 use crate::address::PeerAddr;
 use crate::error::Cause;
 use crate::http1;
@@ -81,6 +82,8 @@ pub(super) enum Protocol {
     Proxy(Box<ProxyLink>),
     /// A client.
     Http(Box<HttpLink>),
+    /// A client of HTTP/2, WebSockets on its streams included.
+    Http2(Box<Http2Link>),
     /// A client's WebSocket.
     WebSocket(Box<WebSocketLink>),
     /// A node.
@@ -100,6 +103,8 @@ pub(super) struct HttpLink {
     pub listener: usize,
     /// The client, behind a PROXY protocol header if there was one.
     pub client: PeerAddr,
+    /// Its first bytes may be those of HTTP/2.
+    pub may_be_http2: bool,
     /// The request that is being answered.
     pub session: Option<usize>,
     /// The node of the last request, preferred for the next.
@@ -152,7 +157,7 @@ impl Link {
 
     pub fn is_client(&self) -> bool {
         match self.protocol {
-            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::WebSocket(_) => true,
+            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::Http2(_) | Protocol::WebSocket(_) => true,
             Protocol::Node(_) => false,
         }
     }
@@ -163,8 +168,17 @@ impl Link {
             _ if self.stage == Stage::Dialing => 0,
             Protocol::Proxy(_) => 0,
             Protocol::Http(http) => http.conn.queued(),
+            Protocol::Http2(http2) => http2.conn.queued(),
             Protocol::WebSocket(websocket) => websocket.conn.queued(),
             Protocol::Node(node) => node.conn.queued(),
+        }
+    }
+
+    /// Whether bytes can be written. What waits for a client's window is queued, and cannot.
+    pub fn has_outbound(&self) -> bool {
+        match &self.protocol {
+            Protocol::Http2(http2) => http2.conn.has_outbound(),
+            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_) => self.queued() > 0,
         }
     }
 
@@ -176,6 +190,7 @@ impl Link {
             Protocol::WebSocket(websocket) => {
                 return websocket.conn.held() + self.queued() - websocket.conn.shared() + self.inbox.len();
             }
+            Protocol::Http2(http2) => return http2.held() + self.inbox.len(),
             Protocol::Proxy(_) | Protocol::Http(_) => 0,
         };
         self.queued() + self.inbox.len() + assembled
@@ -187,6 +202,7 @@ impl Link {
         match &self.protocol {
             Protocol::Proxy(_) => true,
             Protocol::Http(http) => http.conn.room() > 0 && http.conn.queued() <= limits.write_queue_high,
+            Protocol::Http2(http2) => http2.conn.room() > 0,
             Protocol::WebSocket(websocket) => websocket.conn.queued() <= limits.write_queue_high,
             Protocol::Node(node) => !node.conn.is_held(),
         }
@@ -196,8 +212,26 @@ impl Link {
         match &mut self.protocol {
             Protocol::Proxy(_) => None,
             Protocol::Http(http) => Some(http.conn.outbound()),
+            Protocol::Http2(http2) => Some(http2.conn.outbound()),
             Protocol::WebSocket(websocket) => Some(websocket.conn.outbound()),
             Protocol::Node(node) => Some(node.conn.outbound()),
+        }
+    }
+
+    /// The sessions of its streams.
+    pub fn sessions_of_streams(&self) -> Vec<usize> {
+        match &self.protocol {
+            Protocol::Http2(http2) => http2.sessions().map(|(_, session)| session).collect(),
+            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_) => Vec::new(),
+        }
+    }
+
+    /// Where a client's requests come in, and from whom.
+    pub fn client(&self) -> Option<(usize, PeerAddr)> {
+        match &self.protocol {
+            Protocol::Http(http) => Some((http.listener, http.client)),
+            Protocol::Http2(http2) => Some((http2.listener, http2.client)),
+            Protocol::Proxy(_) | Protocol::WebSocket(_) | Protocol::Node(_) => None,
         }
     }
 
@@ -205,37 +239,36 @@ impl Link {
     pub fn last_node(&self) -> Option<usize> {
         match &self.protocol {
             Protocol::Http(http) => http.node,
-            Protocol::Proxy(_) | Protocol::WebSocket(_) | Protocol::Node(_) => None,
+            // Each stream is balanced on its own.
+            Protocol::Http2(_) | Protocol::Proxy(_) | Protocol::WebSocket(_) | Protocol::Node(_) => None,
         }
     }
 
-    /// The session that this client's connection serves now.
-    pub fn session(&self) -> Option<usize> {
-        match &self.protocol {
-            Protocol::Http(http) => http.session,
-            Protocol::WebSocket(websocket) => websocket.session,
-            Protocol::Proxy(_) | Protocol::Node(_) => None,
+    pub fn http2(&mut self) -> Option<&mut Http2Link> {
+        match &mut self.protocol {
+            Protocol::Http2(http2) => Some(http2),
+            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_) => None,
         }
     }
 
     pub fn websocket(&mut self) -> Option<&mut WebSocketLink> {
         match &mut self.protocol {
             Protocol::WebSocket(websocket) => Some(websocket),
-            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::Node(_) => None,
+            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::Http2(_) | Protocol::Node(_) => None,
         }
     }
 
     pub fn http(&mut self) -> Option<&mut HttpLink> {
         match &mut self.protocol {
             Protocol::Http(http) => Some(http),
-            Protocol::Proxy(_) | Protocol::WebSocket(_) | Protocol::Node(_) => None,
+            Protocol::Proxy(_) | Protocol::Http2(_) | Protocol::WebSocket(_) | Protocol::Node(_) => None,
         }
     }
 
     pub fn node(&mut self) -> Option<&mut NodeLink> {
         match &mut self.protocol {
             Protocol::Node(node) => Some(node),
-            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::WebSocket(_) => None,
+            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::Http2(_) | Protocol::WebSocket(_) => None,
         }
     }
 }

@@ -23,10 +23,12 @@
 mod answer;
 mod app;
 mod balance;
+mod carrier;
 mod client;
 mod contract;
 mod group;
 mod host;
+mod http2;
 mod intake;
 mod invariants;
 mod lifecycle;
@@ -350,7 +352,7 @@ impl Engine {
             Stage::Dialing | Stage::Held { .. } | Stage::Flushing { .. } => false,
         };
         let write = match link.stage {
-            Stage::Open | Stage::Flushing { .. } => link.queued() > 0,
+            Stage::Open | Stage::Flushing { .. } => link.has_outbound(),
             Stage::Dialing | Stage::Held { .. } | Stage::Draining { .. } => false,
         };
         Interest { read, write }
@@ -385,7 +387,7 @@ impl Engine {
         let Some(link) = self.links.slot_of(id).and_then(|slot| self.links.at(slot)) else { return false };
         match &link.protocol {
             Protocol::Node(node) => !node.conn.is_up() && self.wants_password(node.origin),
-            Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Proxy(_) => false,
+            Protocol::Http(_) | Protocol::Http2(_) | Protocol::WebSocket(_) | Protocol::Proxy(_) => false,
         }
     }
 

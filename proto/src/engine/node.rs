@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::Engine;
+use super::carrier::Carrier;
 use super::host::Hosts;
 use super::link::{Origin, Stage};
 use super::report::Report;
@@ -60,7 +61,7 @@ pub(super) struct Node {
     /// A newcomer with the same identity that waits for this one's sign of life.
     pub challenger: Option<Challenger>,
     /// Clients whose input waits until this node takes more.
-    pub paused: Vec<usize>,
+    pub paused: Vec<Carrier>,
 }
 
 #[derive(Clone, Copy)]

@@ -7,6 +7,7 @@ use super::app::AppInput;
 use super::contract::{Control, ListenerId, Output, Shut};
 use super::link::{Link, Protocol, Stage};
 use super::report::Report;
+use super::session::Session;
 use super::{ACCEPT_PAUSE, Engine, Phase};
 use crate::address::BindAddr;
 use crate::config::Serves;
@@ -64,6 +65,11 @@ impl Engine {
                 Protocol::Http(http) => {
                     http.conn.handle_timeout(now);
                     // At once: what else is due now must not end a session that has its page for another cause.
+                    self.notice_close(slot, now);
+                }
+                Protocol::Http2(http2) => {
+                    http2.handle_timeout(now);
+                    self.settle_streams(slot, now);
                     self.notice_close(slot, now);
                 }
                 Protocol::WebSocket(websocket) => {
@@ -164,6 +170,15 @@ impl Engine {
                     http.conn.close_after_response(now);
                     self.touch(slot);
                 }
+                (Protocol::Http2(http2), Stage::Open) => {
+                    http2.conn.close_after_responses(now);
+                    for session in link.sessions_of_streams() {
+                        if self.sessions.at(session).is_some_and(Session::is_open) {
+                            self.fail(session, Cause::Stopping, now);
+                        }
+                    }
+                    self.touch(slot);
+                }
                 (Protocol::WebSocket(websocket), Stage::Open) => {
                     if let Some(session) = websocket.session {
                         self.fail(session, Cause::Stopping, now);
@@ -173,7 +188,7 @@ impl Engine {
                 (Protocol::Node(node), _) if node.node.is_none() => {
                     self.close_link(slot, Cause::Stopping, Shut::Close, now);
                 }
-                (Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_), _) => {}
+                (Protocol::Http(_) | Protocol::Http2(_) | Protocol::WebSocket(_) | Protocol::Node(_), _) => {}
             }
         }
     }

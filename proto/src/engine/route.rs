@@ -302,7 +302,7 @@ impl Engine {
     ) {
         for destination in to {
             let Some(session) = self.sessions.at(slot) else { return };
-            let (host, link) = (session.host, self.links.id_of(session.link));
+            let (host, link) = (session.host, self.links.id_of(session.carrier.link));
             let mut parcel = parcel(self);
             match destination {
                 Destination::Group(name) => self.fan_out(host, name, Some(slot), parcel, Some(link), now),

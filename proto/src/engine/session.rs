@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use slab::Slab;
 
+use super::carrier::Carrier;
 pub(super) use super::group::Membership;
 use super::pipe::Pipe;
 use crate::address::PeerAddr;
@@ -19,8 +20,8 @@ use crate::time::{Duration, Instant};
 /// A request that is being answered.
 pub(super) struct Session {
     pub sid: Sid,
-    /// The client's link.
-    pub link: usize,
+    /// What its client's bytes go by.
+    pub carrier: Carrier,
     pub host: usize,
     /// Who answers: set from the hand-over on.
     pub server: Option<Server>,

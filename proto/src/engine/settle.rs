@@ -59,9 +59,14 @@ impl Engine {
         // Lets the machine queue what it owes.
         link.outbound();
         if link.stage == Stage::Open {
+            self.settle_streams(slot, now);
+        }
+        let Some(link) = self.links.at_mut(slot) else { return };
+        if link.stage == Stage::Open {
             let ready = link.blocked == 0
                 && match &link.protocol {
                     Protocol::Http(http) => !link.paused && http.conn.room() > 0,
+                    Protocol::Http2(http2) => http2.conn.room() > 0,
                     Protocol::WebSocket(_) => !link.paused,
                     Protocol::Node(_) | Protocol::Proxy(_) => true,
                 };
@@ -121,17 +126,18 @@ impl Engine {
         let interest = self.interest(id);
         let write_stall = self.config.limits.write_stall;
         let Some(link) = self.links.at_mut(slot) else { return };
-        let queued = link.queued();
         let holds = link.held();
         self.memory = self.memory + holds - link.charged;
         link.charged = holds;
-        if queued == 0 {
+        // What waits for a client's window has a deadline of its machine's own.
+        if !link.has_outbound() {
             link.stall = None;
         } else if link.stall.is_none() {
             link.stall = Some(now + write_stall);
         }
         let machine = match &link.protocol {
             Protocol::Http(http) => http.conn.poll_timeout(),
+            Protocol::Http2(http2) => http2.poll_timeout(),
             Protocol::WebSocket(websocket) => websocket.conn.poll_timeout(),
             Protocol::Node(node) => node.conn.poll_timeout(),
             Protocol::Proxy(waiting) => Some(waiting.until),

@@ -9,14 +9,11 @@
 //!
 //! The session is over when one side says so; the link lives on until both close frames are through.
 
-use alloc::boxed::Box;
-
 use bytes::Bytes;
 
 use super::Engine;
 use super::app::AppInput;
-use super::contract::Shut;
-use super::link::{Protocol, WebSocketLink};
+use super::carrier::Carrier;
 use super::route::Parcel;
 use super::session::{Answer, Server};
 use crate::config::{NodeLoss, matches_pattern};
@@ -74,18 +71,14 @@ impl Engine {
             Ok(opened) => opened,
             Err(cause) => return self.fail(slot, cause, now),
         };
-        let link = session.link;
-        let Some(http) = self.links.at_mut(link).and_then(|link| link.http()) else { return };
-        let Ok(greeting) = http.conn.upgrade(&response) else {
+        let carrier = session.carrier;
+        let conn = websocket::Connection::server(alloc::sync::Arc::clone(&host.websocket), deflate, now);
+        let Some(link) = self.links.at_mut(carrier.link) else { return };
+        let Some(status) = link.upgrade(carrier.stream, response, conn, slot, now) else {
             return self.fail(slot, Cause::ResponseOutOfOrder, now);
         };
-        let mut conn = websocket::Connection::server(alloc::sync::Arc::clone(&host.websocket), deflate, now);
-        conn.begin_with(greeting);
-        if let Some(link) = self.links.at_mut(link) {
-            link.protocol = Protocol::WebSocket(Box::new(WebSocketLink { conn, session: Some(slot) }));
-        }
         session.answer = Answer::WebSocket;
-        session.status = response.status;
+        session.status = status;
         session.answered = now;
         session.moved = now;
         session.deadline = None;
@@ -101,25 +94,25 @@ impl Engine {
         }
         self.stats.websockets += 1;
         self.arm_session(slot);
-        self.touch(link);
+        self.touch_carrier(carrier);
         if self.is_draining() {
             self.fail(slot, Cause::Stopping, now);
         }
     }
 
     /// An event of a client's WebSocket.
-    pub(super) fn on_websocket_event(&mut self, link: usize, event: Event, now: Instant) {
+    pub(super) fn on_websocket_event(&mut self, carrier: Carrier, event: Event, now: Instant) {
         // After the end of the session the client's last words have nobody to go to.
-        let Some(slot) = self.links.at(link).and_then(|link| link.session()) else { return };
+        let Some(slot) = self.session_on(carrier) else { return };
         match event {
-            Event::Message(message) => self.on_websocket_message(link, slot, message, now),
+            Event::Message(message) => self.on_websocket_message(carrier, slot, message, now),
             Event::Close(close) => self.on_websocket_close(slot, close, now),
             // Answered by the machine, and no sign of use: only messages keep a session from being idle.
             Event::Ping(_) | Event::Pong(_) => {}
         }
     }
 
-    fn on_websocket_message(&mut self, link: usize, slot: usize, message: Message, now: Instant) {
+    fn on_websocket_message(&mut self, carrier: Carrier, slot: usize, message: Message, now: Instant) {
         let Some(session) = self.sessions.at_mut(slot) else { return };
         session.bytes_in += message.payload.len() as u64;
         session.moved = now;
@@ -139,7 +132,7 @@ impl Engine {
                     websocket::Kind::Binary => Kind::WebSocketBinary,
                 };
                 self.tell_bytes(node, sid, kind, message.payload);
-                self.pause_for(node, link, now);
+                self.pause_for(node, carrier, now);
             }
             Some(Server::App(app)) => self.call_app(app, AppInput::WebSocket { sid, message }, now),
             None => debug_assert!(false, "while a WebSocket has nobody its client is paused"),
@@ -164,20 +157,20 @@ impl Engine {
     /// Sends one message to a client.
     pub(super) fn send_message(&mut self, slot: usize, message: Message, now: Instant) {
         let len = message.payload.len();
-        let Some((link, websocket)) = self.websocket_of(slot) else { return };
-        let sent = websocket.conn.send(Event::Message(message), now);
-        self.after_send(slot, link, len, sent, now);
+        let Some((carrier, conn)) = self.websocket_of(slot) else { return };
+        let sent = conn.send(Event::Message(message), now);
+        self.after_send(slot, carrier, len, sent, now);
     }
 
     /// Sends a message that many get.
     pub(super) fn send_prepared(&mut self, slot: usize, prepared: &mut Prepared, now: Instant) {
         let len = prepared.payload_len();
-        let Some((link, websocket)) = self.websocket_of(slot) else { return };
-        let sent = websocket.conn.send_prepared(prepared, now);
-        self.after_send(slot, link, len, sent, now);
+        let Some((carrier, conn)) = self.websocket_of(slot) else { return };
+        let sent = conn.send_prepared(prepared, now);
+        self.after_send(slot, carrier, len, sent, now);
     }
 
-    fn after_send(&mut self, slot: usize, link: usize, len: usize, sent: Result<Queued, SendError>, now: Instant) {
+    fn after_send(&mut self, slot: usize, carrier: Carrier, len: usize, sent: Result<Queued, SendError>, now: Instant) {
         let is_full = self.is_full_of_bytes();
         let high = self.config.limits.write_queue_high;
         match sent {
@@ -187,13 +180,13 @@ impl Engine {
                     session.bytes_out += len as u64;
                     session.moved = now;
                 }
-                self.touch(link);
+                self.touch_carrier(carrier);
                 // Whoever reads stays below high water, and is served on.
-                if is_full && self.links.at(link).is_some_and(|link| link.queued() > high) {
-                    self.close_link(link, Cause::MemoryMax, Shut::Abort, now);
+                if is_full && self.queued_for(carrier) > high {
+                    self.cut(carrier, Cause::MemoryMax, now);
                 }
             }
-            Err(SendError::Full) => self.close_link(link, Cause::SlowClient, Shut::Abort, now),
+            Err(SendError::Full) => self.cut(carrier, Cause::SlowClient, now),
             // Its end is on its way, and no news.
             Err(SendError::Closed) => self.stats.count(Cause::SessionStale),
             Err(SendError::Invalid) => debug_assert!(false, "messages are checked when they come"),
@@ -202,19 +195,14 @@ impl Engine {
 
     /// Closes a client's WebSocket as its node wants; the session is over.
     pub(super) fn close_websocket(&mut self, slot: usize, close: Close, now: Instant) -> Result<(), Cause> {
-        let Some((link, websocket)) = self.websocket_of(slot) else { return Ok(()) };
-        match websocket.conn.send(Event::Close(close), now) {
+        let Some((carrier, conn)) = self.websocket_of(slot) else { return Ok(()) };
+        match conn.send(Event::Close(close), now) {
             Ok(_) | Err(SendError::Closed | SendError::Full) => {
-                self.touch(link);
+                self.touch_carrier(carrier);
                 self.finish(slot, Cause::Complete, now);
                 Ok(())
             }
             Err(SendError::Invalid) => Err(Cause::CloseMalformed),
         }
-    }
-
-    fn websocket_of(&mut self, slot: usize) -> Option<(usize, &mut WebSocketLink)> {
-        let link = self.sessions.at(slot)?.link;
-        Some((link, self.links.at_mut(link)?.websocket()?))
     }
 }

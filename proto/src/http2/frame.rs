@@ -4,8 +4,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-/// What a client says first (RFC 9113, 3.4).
-pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What a client's first bytes are (RFC 9113, 3.4).
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Length of a frame's header.
 pub(super) const HEADER: usize = 9;

@@ -33,7 +33,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 pub use crate::http1::{Progress, SendError};
-pub use frame::ErrorCode;
+pub use frame::{ErrorCode, PREFACE};
 
 use crate::error::{Cause, Violation};
 use crate::http::{self, Settings, StreamId};

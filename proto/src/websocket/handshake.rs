@@ -28,15 +28,20 @@ pub fn read(request: &Request) -> Result<Offer<'_>, Cause> {
     if request.method() != b"GET" {
         return Err(Cause::WebSocketMethod);
     }
-    let has_body = !matches!(request.body, BodySize::None | BodySize::Length(0));
-    if request.version != Version::Http11 || has_body || request.upgrade().is_none() || !is_requested(request) {
+    // A stream of HTTP/2 is asked for by an extended CONNECT (RFC 8441, 5), whose body is the WebSocket, without a key.
+    let is_stream = request.version == Version::Http2;
+    let has_body = !is_stream && !matches!(request.body, BodySize::None | BodySize::Length(0));
+    let can_upgrade = is_stream || request.version == Version::Http11;
+    if !can_upgrade || has_body || request.upgrade().is_none() || !is_requested(request) {
         return Err(Cause::WebSocketHandshake);
     }
     if single(request, "sec-websocket-version")? != Some(VERSION.as_bytes()) {
         return Err(Cause::WebSocketVersion);
     }
     let key = single(request, "sec-websocket-key").ok().flatten().filter(|key| is_key(key));
-    let key = key.ok_or(Cause::WebSocketKey)?;
+    if key.is_none() && !is_stream {
+        return Err(Cause::WebSocketKey);
+    }
     let offer = Offer { request, key, origin: single(request, "origin")? };
     let extensions_are_sound = negotiate::is_sound(request.fields.all("sec-websocket-extensions"));
     if !offer.protocols().all(negotiate::is_token) || !extensions_are_sound {
@@ -49,7 +54,8 @@ pub fn read(request: &Request) -> Result<Offer<'_>, Cause> {
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<'a> {
     request: &'a Request,
-    key: &'a [u8],
+    /// None on a stream of HTTP/2.
+    key: Option<&'a [u8]>,
     origin: Option<&'a [u8]>,
 }
 
@@ -88,11 +94,10 @@ pub fn accept(
     deflate: Option<Deflate>,
     shaped: Option<&Response>,
 ) -> Result<Response, Cause> {
-    let key = derive_accept_key(offer.key);
-    let mut head = Response::builder(101)
-        .field("Upgrade", "websocket")
-        .field("Connection", "Upgrade")
-        .field("Sec-WebSocket-Accept", key);
+    let mut head = Response::builder(101).field("Upgrade", "websocket").field("Connection", "Upgrade");
+    if let Some(key) = offer.key {
+        head = head.field("Sec-WebSocket-Accept", derive_accept_key(key));
+    }
     let mut protocol = protocol;
     if let Some(shaped) = shaped {
         if shaped.status != 101 {

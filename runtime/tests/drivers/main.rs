@@ -191,7 +191,9 @@ fn a_unix_socket_is_served_and_removed_at_the_end(run: Run) {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("blastbeat-drivers-{}-{number}", std::process::id()));
     let mut config = config();
-    config.listeners.push(listener(BindAddr::Unix(path.clone()), Serves::Http { proxy: false, tls: false }));
+    config
+        .listeners
+        .push(listener(BindAddr::Unix(path.clone()), Serves::Http { proxy: false, tls: false, http2: false }));
     let mut server = Server::with(run, config, Options::default);
     server.wait_for(|report| matches!(report, Report::Listening { address: BindAddr::Unix(_), .. }));
     let mut client = UnixStream::connect(&path).unwrap();

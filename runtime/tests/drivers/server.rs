@@ -180,7 +180,7 @@ pub fn engine(config: Config) -> (Engine, TestAppHandle) {
 pub fn config() -> Config {
     let mut host = Host::new("*");
     host.nodes = vec![NodeName::App("test".to_owned())];
-    let listeners = vec![listener(BindAddr::Tcp(loopback()), Serves::Http { proxy: false, tls: false })];
+    let listeners = vec![listener(BindAddr::Tcp(loopback()), Serves::Http { proxy: false, tls: false, http2: false })];
     Config { listeners, hosts: vec![host], access_log: false, ..Config::default() }
 }
 

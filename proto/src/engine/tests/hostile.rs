@@ -1,5 +1,6 @@
 //! WebSocket clients that want more than their share.
 
+use super::super::carrier::Carrier;
 use super::*;
 
 /// A frame of a client whose mask is zero: its payload shows as it is.
@@ -78,7 +79,7 @@ fn a_client_that_waits_for_a_node_is_not_woken_by_one_that_it_left() {
     world.run();
     let place = world.engine.nodes.find(b"two").unwrap();
     // As if somebody had been there before whose messages waited for this node.
-    world.engine.nodes.list[place].paused.push(client.slot());
+    world.engine.nodes.list[place].paused.push(Carrier::link(client.slot()));
     world.engine.resume_clients_of(place, world.now);
     assert!(!world.engine.interest(client).read, "its messages would have nobody to go to");
     assert!(world.engine.nodes.list[place].paused.is_empty());

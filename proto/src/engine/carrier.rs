@@ -1,0 +1,244 @@
+//! Carriers: what moves the bytes of a session.
+//!
+//! A connection of HTTP/1, or of a WebSocket that began there, carries one session at a time; a stream of HTTP/2 carries
+//! one for as long as it lives. Sessions see no difference.
+
+use alloc::boxed::Box;
+
+use super::Engine;
+use super::contract::Shut;
+use super::link::{Link, Protocol, WebSocketLink};
+use crate::error::Cause;
+use crate::http::{Event, Response, StreamId};
+use crate::http1::{Progress, SendError};
+use crate::http2::ErrorCode;
+use crate::time::Instant;
+use crate::websocket;
+
+/// What moves the bytes of a session: a link, or one of its streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Carrier {
+    pub link: usize,
+    pub stream: Option<StreamId>,
+}
+
+impl Carrier {
+    /// A link as a whole.
+    pub fn link(link: usize) -> Self {
+        Self { link, stream: None }
+    }
+
+    pub fn stream(link: usize, stream: StreamId) -> Self {
+        Self { link, stream: Some(stream) }
+    }
+}
+
+impl Link {
+    /// The session that this link, or a stream of it, serves now.
+    pub fn session(&self, stream: Option<StreamId>) -> Option<usize> {
+        match (&self.protocol, stream) {
+            (Protocol::Http(http), _) => http.session,
+            (Protocol::WebSocket(websocket), _) => websocket.session,
+            (Protocol::Http2(http2), Some(stream)) => http2.stream(stream)?.session,
+            (Protocol::Http2(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => None,
+        }
+    }
+
+    /// Bytes that wait for a client.
+    fn queued_for(&self, stream: Option<StreamId>) -> usize {
+        match (&self.protocol, stream) {
+            (Protocol::Http2(http2), Some(stream)) => http2.queued_for(stream),
+            _ => self.queued(),
+        }
+    }
+
+    /// Queues a part of a response.
+    fn send(&mut self, stream: Option<StreamId>, event: Event, now: Instant) -> Option<Result<Progress, SendError>> {
+        match (&mut self.protocol, stream) {
+            (Protocol::Http(http), _) => Some(http.conn.send(event, now)),
+            (Protocol::Http2(http2), Some(stream)) => Some(http2.conn.send(stream, event, now)),
+            (Protocol::Http2(_), None) => None,
+            (Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => None,
+        }
+    }
+
+    /// Answers the request for a WebSocket and gives what follows to `conn`; returns the status that its client sees.
+    /// `None` if an answer has begun.
+    pub fn upgrade(
+        &mut self,
+        stream: Option<StreamId>,
+        response: Response,
+        mut conn: websocket::Connection,
+        session: usize,
+        now: Instant,
+    ) -> Option<u16> {
+        match (&mut self.protocol, stream) {
+            (Protocol::Http(http), _) => {
+                conn.begin_with(http.conn.upgrade(&response).ok()?);
+                self.protocol = Protocol::WebSocket(Box::new(WebSocketLink { conn, session: Some(session) }));
+                Some(response.status)
+            }
+            (Protocol::Http2(http2), Some(stream)) => {
+                http2.conn.send(stream, Event::Response(response), now).ok()?;
+                http2.open(stream, conn);
+                Some(200)
+            }
+            (Protocol::Http2(_), None) => None,
+            (Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => None,
+        }
+    }
+
+    /// Whether frames of a WebSocket flow.
+    pub fn has_websocket(&self, stream: Option<StreamId>) -> bool {
+        match (&self.protocol, stream) {
+            (Protocol::WebSocket(_), _) => true,
+            (Protocol::Http2(http2), Some(stream)) => http2.has_websocket(stream),
+            (Protocol::Http(_) | Protocol::Http2(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => false,
+        }
+    }
+
+    /// The machine of a WebSocket.
+    fn websocket_on(&mut self, stream: Option<StreamId>) -> Option<&mut websocket::Connection> {
+        match (&mut self.protocol, stream) {
+            (Protocol::WebSocket(websocket), _) => Some(&mut websocket.conn),
+            (Protocol::Http2(http2), Some(stream)) => http2.stream_mut(stream)?.websocket(),
+            (Protocol::Http2(_), None) => None,
+            (Protocol::Http(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => None,
+        }
+    }
+}
+
+impl Engine {
+    /// The session of a carrier.
+    pub(super) fn session_on(&self, carrier: Carrier) -> Option<usize> {
+        self.links.at(carrier.link)?.session(carrier.stream)
+    }
+
+    /// The carrier of a session, and the machine of its WebSocket.
+    pub(super) fn websocket_of(&mut self, slot: usize) -> Option<(Carrier, &mut websocket::Connection)> {
+        let carrier = self.sessions.at(slot)?.carrier;
+        Some((carrier, self.links.at_mut(carrier.link)?.websocket_on(carrier.stream)?))
+    }
+
+    /// Bytes that wait for a client.
+    pub(super) fn queued_for(&self, carrier: Carrier) -> usize {
+        self.links.at(carrier.link).map_or(0, |link| link.queued_for(carrier.stream))
+    }
+
+    /// Queues a part of a response for a client.
+    pub(super) fn send_to(
+        &mut self,
+        carrier: Carrier,
+        event: Event,
+        now: Instant,
+    ) -> Option<Result<Progress, SendError>> {
+        self.links.at_mut(carrier.link)?.send(carrier.stream, event, now)
+    }
+
+    /// Asks a client that holds its body back to send it (RFC 9110, 10.1.1).
+    pub(super) fn send_continue(&mut self, carrier: Carrier, now: Instant) {
+        let Some(link) = self.links.at_mut(carrier.link) else { return };
+        match (&mut link.protocol, carrier.stream) {
+            (Protocol::Http(http), _) => http.conn.send_continue(now),
+            (Protocol::Http2(http2), Some(stream)) => http2.conn.send_continue(stream, now),
+            (Protocol::Http2(_), None) => {}
+            (Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => {}
+        }
+        self.touch_carrier(carrier);
+    }
+
+    /// Puts a carrier on the list of those to settle.
+    pub(super) fn touch_carrier(&mut self, carrier: Carrier) {
+        if let Some(stream) = carrier.stream
+            && let Some(http2) = self.links.at_mut(carrier.link).and_then(|link| link.http2())
+        {
+            http2.list(stream);
+        }
+        self.touch(carrier.link);
+    }
+
+    /// Stops reading from a client whose bytes have nowhere to go.
+    pub(super) fn pause(&mut self, carrier: Carrier, now: Instant) {
+        let Some(link) = self.links.at_mut(carrier.link) else { return };
+        match (&mut link.protocol, carrier.stream) {
+            (Protocol::Http(http), _) => {
+                http.conn.set_reading(false, now);
+                link.paused = true;
+            }
+            (Protocol::WebSocket(websocket), _) => {
+                websocket.conn.set_reading(false, now);
+                link.paused = true;
+            }
+            (Protocol::Http2(http2), Some(stream)) => http2.pause(stream, now),
+            (Protocol::Http2(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => {}
+        }
+    }
+
+    /// Lets a client's input flow again.
+    pub(super) fn resume(&mut self, carrier: Carrier, now: Instant) {
+        let Some(link) = self.links.at_mut(carrier.link) else { return };
+        match (&mut link.protocol, carrier.stream) {
+            (Protocol::Http(http), _) if link.paused => http.conn.set_reading(true, now),
+            (Protocol::WebSocket(websocket), _) if link.paused => websocket.conn.set_reading(true, now),
+            (Protocol::Http2(http2), Some(stream)) => {
+                if !http2.resume(stream, now) {
+                    return;
+                }
+            }
+            (Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Http2(_), _) => return,
+            (Protocol::Proxy(_) | Protocol::Node(_), _) => return,
+        }
+        link.paused = false;
+        self.touch_carrier(carrier);
+    }
+
+    /// Tells a client's machine that its session is given up; returns the bytes of the error page.
+    pub(super) fn fail_on(&mut self, carrier: Carrier, cause: Cause, now: Instant) -> usize {
+        let Some(link) = self.links.at_mut(carrier.link) else { return 0 };
+        let before = link.queued();
+        match (&mut link.protocol, carrier.stream) {
+            (Protocol::Http(http), _) => {
+                http.conn.fail(cause, now);
+                link.queued() - before
+            }
+            (Protocol::WebSocket(websocket), _) => {
+                websocket.conn.fail(cause, now);
+                0
+            }
+            (Protocol::Http2(http2), Some(stream)) => http2.fail(stream, cause, now),
+            (Protocol::Http2(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => 0,
+        }
+    }
+
+    /// Cuts a client off that takes too much, or too little: its connection, or its stream alone.
+    pub(super) fn cut(&mut self, carrier: Carrier, cause: Cause, now: Instant) {
+        let Some(stream) = carrier.stream else {
+            return self.close_link(carrier.link, cause, Shut::Abort, now);
+        };
+        let session = self.session_on(carrier);
+        if let Some(http2) = self.links.at_mut(carrier.link).and_then(|link| link.http2()) {
+            http2.conn.reset(stream, ErrorCode::CANCEL, now);
+            http2.forget(stream);
+        }
+        self.touch(carrier.link);
+        if let Some(session) = session {
+            self.finish(session, cause, now);
+        }
+    }
+
+    /// Takes a session off its carrier, which can carry another, or ends when its last bytes are out.
+    pub(super) fn detach(&mut self, carrier: Carrier, node: Option<usize>) {
+        if let Some(link) = self.links.at_mut(carrier.link) {
+            match (&mut link.protocol, carrier.stream) {
+                (Protocol::Http(http), _) => {
+                    http.session = None;
+                    http.node = node;
+                }
+                (Protocol::WebSocket(websocket), _) => websocket.session = None,
+                (Protocol::Http2(http2), Some(stream)) => http2.detach(stream),
+                (Protocol::Http2(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => {}
+            }
+        }
+        self.touch_carrier(carrier);
+    }
+}
