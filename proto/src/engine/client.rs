@@ -70,7 +70,9 @@ impl Engine {
             (Some(Protocol::Http2(_)), _) => {}
             (Some(Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_)) | None, _) => return,
         }
-        let (client, https) = self.origin_of(client, &request);
+        let is_tls = self.links.at(carrier.link).is_some_and(|link| link.facts().is_some());
+        let (client, is_forwarded_tls) = self.origin_of(client, &request);
+        let https = is_tls || is_forwarded_tls;
         let session = Session {
             sid: self.sessions.next_sid(&mut *self.entropy),
             carrier,

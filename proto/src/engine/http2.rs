@@ -249,7 +249,7 @@ impl Engine {
             http2::Event::Refused(violation) => {
                 self.stats.count(violation.what);
                 let Some(peer) = self.links.at(slot).map(|link| link.peer) else { return };
-                self.report(Report::ClientRefused { peer, cause: violation.what });
+                self.report(Report::ClientRefused { peer, cause: violation.what, why: None });
             }
         }
     }
@@ -349,7 +349,7 @@ impl Engine {
             None => {}
         }
         if is_news && violation.is_some() {
-            self.report(Report::ClientRefused { peer, cause });
+            self.report(Report::ClientRefused { peer, cause, why: None });
         }
     }
 

@@ -16,24 +16,51 @@ use crate::zmtp;
 impl Engine {
     pub(super) fn on_received(&mut self, slot: usize, bytes: &[u8], now: Instant) {
         self.stats.bytes_in += bytes.len() as u64;
-        self.take_in(slot, bytes, now);
+        let Some(link) = self.links.at(slot) else { return };
+        if link.is_tls() {
+            self.receive_tls(slot, bytes, now);
+        } else {
+            self.take_in(slot, bytes, now);
+            // What came in one piece with the header of the PROXY protocol is the first of the handshake.
+            if let Some(link) = self.links.at_mut(slot)
+                && link.is_tls()
+            {
+                let rest = core::mem::take(&mut link.inbox);
+                self.receive_tls(slot, rest.unread(), now);
+            }
+        }
         // Last, so that what these bytes brought about for others is written first.
         self.touch(slot);
     }
 
-    fn take_in(&mut self, slot: usize, bytes: &[u8], now: Instant) {
-        let Some(link) = self.links.at_mut(slot) else { return };
+    fn receive_tls(&mut self, slot: usize, bytes: &[u8], now: Instant) {
+        if self.hears(slot, bytes.len()) && !bytes.is_empty() {
+            self.decrypt(slot, bytes, now);
+        }
+    }
+
+    /// Whether somebody listens to the `n` bytes that have come.
+    fn hears(&mut self, slot: usize, n: usize) -> bool {
+        let Some(link) = self.links.at_mut(slot) else { return false };
         match &mut link.stage {
-            Stage::Open => {}
+            Stage::Open => true,
             Stage::Draining { left, .. } => {
-                *left = left.saturating_sub(bytes.len());
+                *left = left.saturating_sub(n);
                 if *left == 0 {
                     self.remove_and_shut(slot, Shut::Close);
                 }
-                return;
+                false
             }
-            Stage::Dialing | Stage::Held { .. } | Stage::Flushing { .. } => return,
+            Stage::Dialing | Stage::Held { .. } | Stage::Flushing { .. } => false,
         }
+    }
+
+    /// Takes bytes for the machine of a link.
+    pub(super) fn take_in(&mut self, slot: usize, bytes: &[u8], now: Instant) {
+        if !self.hears(slot, bytes.len()) {
+            return;
+        }
+        let Some(link) = self.links.at_mut(slot) else { return };
         if link.inbox.is_empty() {
             let used = self.offer(slot, bytes, now);
             if let Some(link) = self.links.at_mut(slot)
@@ -127,7 +154,13 @@ impl Engine {
                     self.obey_replies(now);
                 }
                 Some(Event::Node(event)) => self.on_node_event(slot, event, now),
-                Some(Event::Proxied(event)) => self.on_proxied(slot, event, now),
+                Some(Event::Proxied(event)) => {
+                    self.on_proxied(slot, event, now);
+                    // What follows is not for its machine as it is.
+                    if self.links.at(slot).is_none_or(|link| link.is_tls()) {
+                        return used;
+                    }
+                }
                 Some(Event::Unproxied(cause)) => self.on_unproxied(slot, cause, now),
                 None if took == 0 || used == bytes.len() => {
                     self.refuse_hoarder(Carrier::link(slot), now);
@@ -162,14 +195,16 @@ impl Engine {
             Protocol::Http(_) | Protocol::Http2(_) | Protocol::WebSocket(_) | Protocol::Node(_) => return,
         };
         let protocol = self.http_protocol(listener, source.map_or(peer, PeerAddr::Ip), now);
-        if let Some(link) = self.links.at_mut(slot) {
+        let transport = self.transport_of(listener, now);
+        if let (Some(link), Some(transport)) = (self.links.at_mut(slot), transport) {
             link.protocol = protocol;
+            link.transport = transport;
         }
     }
 
     fn on_unproxied(&mut self, slot: usize, cause: Cause, now: Instant) {
         let Some(peer) = self.links.at(slot).map(|link| link.peer) else { return };
-        self.report(Report::ClientRefused { peer, cause });
+        self.report(Report::ClientRefused { peer, cause, why: None });
         self.close_link(slot, cause, Shut::Close, now);
     }
 
@@ -177,10 +212,9 @@ impl Engine {
         self.stats.bytes_out += n as u64;
         let stall = now + self.config.limits.write_stall;
         let Some(link) = self.links.at_mut(slot) else { return };
-        let Some(rope) = link.outbound() else { return };
-        rope.advance(n);
-        let queued = rope.len();
-        link.stall = (queued > 0).then_some(stall);
+        link.wrote(n);
+        link.stall = link.has_unwritten().then_some(stall);
+        let queued = link.queued();
         match &link.protocol {
             Protocol::Http(_) | Protocol::WebSocket(_) => {
                 if let Some(session) = link.session(None) {
@@ -207,8 +241,10 @@ impl Engine {
     pub(super) fn on_eof(&mut self, slot: usize, now: Instant) {
         let half_close = self.config.half_close;
         let Some(link) = self.links.at_mut(slot) else { return };
-        link.eof = true;
-        let stage = link.stage;
+        if core::mem::replace(&mut link.eof, true) && link.stage == Stage::Open {
+            return; // With TLS the end is told before it comes.
+        }
+        let (stage, is_handshaking) = (link.stage, link.is_handshaking());
         match (&mut link.protocol, stage) {
             (_, Stage::Draining { .. }) => self.remove_and_shut(slot, Shut::Close),
             // The farewell is still going out; there is nothing to drain after it.
@@ -218,6 +254,7 @@ impl Engine {
                 }
                 self.touch(slot);
             }
+            _ if is_handshaking => self.close_link(slot, Cause::ClientGone, Shut::Close, now),
             // What it asked before is served; its machine learns of the end when it has taken everything.
             // What it sent before is taken first.
             (Protocol::WebSocket(_), _) => self.touch(slot),

@@ -26,9 +26,9 @@ impl Engine {
             return None;
         }
         let protocol = match serves {
-            // Nobody here speaks TLS, and clear text would be less than was asked for.
-            Serves::Http { tls: true, .. } => return None,
-            Serves::Http { proxy, tls: false, http2: _ } => {
+            // Clear text would be less than was asked for.
+            Serves::Http { tls: true, .. } if self.listeners[listener].tls.is_none() => return None,
+            Serves::Http { proxy, .. } => {
                 if self.clients >= self.config.limits.connections {
                     self.stats.count(Cause::ConnectionsMax);
                     return None;
@@ -50,7 +50,11 @@ impl Engine {
                 self.node_protocol(Origin::Listener(listener), now)
             }
         };
-        let id = self.links.insert(Link::new(peer, Stage::Open, protocol));
+        let mut link = Link::new(peer, Stage::Open, protocol);
+        if matches!(link.protocol, Protocol::Http(_)) {
+            link.transport = self.transport_of(listener, now)?;
+        }
+        let id = self.links.insert(link);
         self.touch(id.slot());
         self.hold_full();
         Some(id)
@@ -187,7 +191,7 @@ impl Engine {
         }
         // Where the client may still be sending, a plain close would answer with a reset and eat the farewell, or the end
         // of an answer that has left for the system already.
-        let is_queued = link.queued() > 0;
+        let is_queued = link.has_unwritten();
         let unread = match &link.protocol {
             Protocol::Http(http) if http.conn.request_complete() && http.conn.response_begun() => {
                 http.conn.peer_may_send() || (is_queued && !link.inbox.is_empty())
@@ -213,14 +217,15 @@ impl Engine {
             Protocol::WebSocket(_) => violated || cause == Cause::CloseTimeout,
             Protocol::Http(_) | Protocol::Http2(_) | Protocol::Node(_) | Protocol::Proxy(_) => cause != Cause::Complete,
         };
-        let (session, node) = match &mut link.protocol {
-            Protocol::Http(http) => (http.session, None),
-            Protocol::WebSocket(websocket) => (websocket.session, None),
-            Protocol::Node(node) => (None, node.node.take()),
-            Protocol::Http2(_) | Protocol::Proxy(_) => (None, None),
+        let node = match &mut link.protocol {
+            Protocol::Node(node) => node.node.take(),
+            Protocol::Http(_) | Protocol::Http2(_) | Protocol::WebSocket(_) | Protocol::Proxy(_) => None,
         };
-        let streams = link.sessions_of_streams();
-        if let Some(session) = session {
+        let sessions = link.sessions();
+        if is_client && is_news && sessions.is_empty() {
+            self.stats.count(cause);
+        }
+        for session in sessions {
             // Its own violation ends it, with a page where there was no answer, or the machine's end of it.
             if let (Some(violation), Some(session)) = (violation, self.sessions.at_mut(session))
                 && !session.is_answered()
@@ -228,14 +233,9 @@ impl Engine {
                 session.status = violation.status;
             }
             self.finish(session, cause, now);
-        } else if is_client && is_news && streams.is_empty() {
-            self.stats.count(cause);
-        }
-        for session in streams {
-            self.finish(session, cause, now);
         }
         if violated {
-            self.report(Report::ClientRefused { peer, cause });
+            self.report(Report::ClientRefused { peer, cause, why: None });
         }
         if let Some(node) = node {
             self.on_node_lost(node, cause, now);
@@ -284,17 +284,18 @@ impl Engine {
     /// A link is gone, or about to be: its sessions end, its node is lost.
     pub(super) fn on_link_gone(&mut self, slot: usize, cause: Cause, now: Instant) {
         let Some(link) = self.remove_link(slot) else { return };
+        let is_silent = !link.has_unwritten() && !link.is_handshaking();
         match link.protocol {
             Protocol::Http(http) => {
                 let cause = if cause == Cause::ConnectionFailed { Cause::ClientGone } else { cause };
                 // Answers that are complete may still be queued, or a head be on its way. What befalls a farewell was
                 // counted when it began, but for a client that does not take it.
-                let unsettled = link.stage == Stage::Open && (!http.conn.is_idle() || http.conn.queued() > 0);
+                let unsettled = link.stage == Stage::Open && !(http.conn.is_idle() && is_silent);
                 match http.session {
                     Some(session) => self.finish(session, cause, now),
                     None if cause == Cause::WriteStall => {
                         self.stats.count(cause);
-                        self.report(Report::ClientRefused { peer: link.peer, cause });
+                        self.report(Report::ClientRefused { peer: link.peer, cause, why: None });
                     }
                     None if unsettled => self.stats.count(cause),
                     None => {}
@@ -308,7 +309,7 @@ impl Engine {
                 }
                 if cause == Cause::WriteStall && is_idle {
                     self.stats.count(cause);
-                    self.report(Report::ClientRefused { peer: link.peer, cause });
+                    self.report(Report::ClientRefused { peer: link.peer, cause, why: None });
                 } else if is_idle && link.stage == Stage::Open && http2.conn.queued() > 0 {
                     self.stats.count(cause);
                 }
@@ -319,7 +320,7 @@ impl Engine {
                     Some(session) => self.finish(session, cause, now),
                     None if cause == Cause::WriteStall => {
                         self.stats.count(cause);
-                        self.report(Report::ClientRefused { peer: link.peer, cause });
+                        self.report(Report::ClientRefused { peer: link.peer, cause, why: None });
                     }
                     None => {}
                 }

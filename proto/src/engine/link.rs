@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 
 use super::contract::{Interest, LinkId};
 use super::http2::Http2Link;
+use super::transport::Transport;
 use crate::address::PeerAddr;
 use crate::error::Cause;
 use crate::http1;
@@ -28,8 +29,10 @@ use crate::zmtp;
 pub(super) struct Link {
     pub peer: PeerAddr,
     pub stage: Stage,
+    /// What lies between its bytes and its machine.
+    pub transport: Transport,
     pub protocol: Protocol,
-    /// Bytes received that no machine has taken yet.
+    /// Bytes received (with TLS: decrypted) that no machine has taken yet.
     pub inbox: Inbox,
     /// In the list of links to settle before the current call returns.
     pub touched: bool,
@@ -141,6 +144,7 @@ impl Link {
         Self {
             peer,
             stage,
+            transport: Transport::Plain,
             protocol,
             inbox: Inbox::default(),
             touched: false,
@@ -162,7 +166,7 @@ impl Link {
         }
     }
 
-    /// Bytes waiting to be written. The greeting of a link that is being dialled is made anew when it opens.
+    /// Bytes of the machine that wait to be written. The greeting of a link that is being dialled is made anew when it opens.
     pub fn queued(&self) -> usize {
         match &self.protocol {
             _ if self.stage == Stage::Dialing => 0,
@@ -174,7 +178,7 @@ impl Link {
         }
     }
 
-    /// Whether bytes can be written. What waits for a client's window is queued, and cannot.
+    /// Whether its machine has bytes to write. What waits for a client's window is queued, and cannot be written.
     pub fn has_outbound(&self) -> bool {
         match &self.protocol {
             Protocol::Http2(http2) => http2.conn.has_outbound(),
@@ -188,12 +192,13 @@ impl Link {
             Protocol::Node(node) => node.conn.held(),
             // What many clients share is charged once, where it was made.
             Protocol::WebSocket(websocket) => {
-                return websocket.conn.held() + self.queued() - websocket.conn.shared() + self.inbox.len();
+                let own = websocket.conn.held() + self.queued() - websocket.conn.shared();
+                return own + self.inbox.len() + self.transport.held();
             }
-            Protocol::Http2(http2) => return http2.held() + self.inbox.len(),
+            Protocol::Http2(http2) => return http2.held() + self.inbox.len() + self.transport.held(),
             Protocol::Proxy(_) | Protocol::Http(_) => 0,
         };
-        self.queued() + self.inbox.len() + assembled
+        self.queued() + self.inbox.len() + assembled + self.transport.held()
     }
 
     /// Whether what is unread is the beginning of something that its machine waits for the rest of, and bounds itself:
@@ -208,6 +213,7 @@ impl Link {
         }
     }
 
+    /// What the machine has to say.
     pub fn outbound(&mut self) -> Option<&mut Rope> {
         match &mut self.protocol {
             Protocol::Proxy(_) => None,
@@ -218,11 +224,13 @@ impl Link {
         }
     }
 
-    /// The sessions of its streams.
-    pub fn sessions_of_streams(&self) -> Vec<usize> {
+    /// The sessions that it carries, or its streams.
+    pub fn sessions(&self) -> Vec<usize> {
         match &self.protocol {
             Protocol::Http2(http2) => http2.sessions().map(|(_, session)| session).collect(),
-            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_) => Vec::new(),
+            Protocol::Http(http) => http.session.into_iter().collect(),
+            Protocol::WebSocket(websocket) => websocket.session.into_iter().collect(),
+            Protocol::Proxy(_) | Protocol::Node(_) => Vec::new(),
         }
     }
 

@@ -41,6 +41,7 @@ mod route;
 mod session;
 mod settle;
 mod stats;
+mod transport;
 mod websocket;
 mod welcome;
 
@@ -64,6 +65,7 @@ use crate::error::Cause;
 use crate::http;
 use crate::time::{Duration, Instant};
 use crate::timers::Timers;
+use crate::tls;
 use crate::zmtp;
 use app::AppSlot;
 use group::Groups;
@@ -126,6 +128,8 @@ struct ListenerState {
     open: bool,
     /// Held, and until when; `None` in it means until there is room.
     held: Option<Option<Instant>>,
+    /// What connections of TLS begin with, once there are certificates.
+    tls: Option<Arc<tls::Settings>>,
 }
 
 impl ListenerState {
@@ -203,7 +207,8 @@ impl Engine {
             config,
         };
         for (index, listener) in engine.config.listeners.iter().enumerate() {
-            engine.listeners.push(ListenerState { address: listener.address.clone(), open: false, held: None });
+            let address = listener.address.clone();
+            engine.listeners.push(ListenerState { address, open: false, held: None, tls: None });
             engine.outputs.push_back(Output::Listen(ListenerId(index as u32), listener.address.clone()));
         }
         for dial in 0..engine.config.dials.len() {
@@ -352,20 +357,21 @@ impl Engine {
             Stage::Dialing | Stage::Held { .. } | Stage::Flushing { .. } => false,
         };
         let write = match link.stage {
-            Stage::Open | Stage::Flushing { .. } => link.has_outbound(),
+            Stage::Open | Stage::Flushing { .. } => link.has_unwritten(),
             Stage::Dialing | Stage::Held { .. } | Stage::Draining { .. } => false,
         };
         Interest { read, write }
     }
 
     /// Lends the bytes queued for a link, as many slices as fit; returns how many slices were filled in. Say
-    /// [`Input::Sent`] with what was written.
-    pub fn outbound<'a>(&'a mut self, id: LinkId, into: &mut [IoSlice<'a>], _now: Instant) -> usize {
+    /// [`Input::Sent`] with what was written. With TLS this is where bytes are encrypted: ask when they can be written.
+    pub fn outbound<'a>(&'a mut self, id: LinkId, into: &mut [IoSlice<'a>], now: Instant) -> usize {
         if !self.interest(id).write {
             return 0;
         }
         let Some(slot) = self.links.slot_of(id) else { return 0 };
-        match self.links.at_mut(slot).and_then(|link| link.outbound()) {
+        self.encrypt(slot, now);
+        match self.links.at_mut(slot).and_then(|link| link.wire()) {
             Some(rope) => rope.slices(into),
             None => 0,
         }

@@ -1,6 +1,7 @@
 //! Deadlines, listeners, and what the operator wants: statistics, and a graceful end.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use std::io;
 
 use super::app::AppInput;
@@ -10,9 +11,10 @@ use super::report::Report;
 use super::session::Session;
 use super::{ACCEPT_PAUSE, Engine, Phase};
 use crate::address::BindAddr;
-use crate::config::Serves;
+use crate::config::{Serves, Stores};
 use crate::error::Cause;
 use crate::time::Instant;
+use crate::tls;
 
 impl Engine {
     pub(super) fn on_timeout(&mut self, now: Instant) {
@@ -61,6 +63,7 @@ impl Engine {
             Stage::Held { until } | Stage::Draining { until, .. } if until <= now => {
                 self.remove_and_shut(slot, Shut::Close);
             }
+            Stage::Open if link.is_handshaking() => self.on_handshake_deadline(slot, now),
             Stage::Open => match &mut link.protocol {
                 Protocol::Http(http) => {
                     http.conn.handle_timeout(now);
@@ -131,7 +134,7 @@ impl Engine {
 
     pub(super) fn on_control(&mut self, control: Control, now: Instant) {
         match (control, self.phase) {
-            (Control::Certificates(stores), _) => self.certificates = Some(stores),
+            (Control::Certificates(stores), _) => self.show(stores),
             (Control::Stats, _) => self.report_stats(),
             (Control::Drain, Phase::Running) => self.drain(now + self.config.drain_timeout, now),
             (Control::Drain, Phase::Draining { .. } | Phase::Finished) => {}
@@ -142,6 +145,15 @@ impl Engine {
             (Control::Stop, Phase::Draining { .. }) => self.cut_clients(now),
             (Control::Stop, Phase::Finished) => {}
         }
+    }
+
+    /// Who connects from now on is shown these certificates.
+    fn show(&mut self, stores: Stores) {
+        for (number, listener) in self.listeners.iter_mut().enumerate() {
+            let settings = |store: &Arc<_>| Arc::new(tls::Settings::new(Arc::clone(store), &self.config.limits));
+            listener.tls = stores.certificates(number).map(settings);
+        }
+        self.certificates = Some(stores);
     }
 
     fn report_stats(&mut self) {
@@ -165,6 +177,10 @@ impl Engine {
         self.report(Report::Draining { sessions, within: until.since(now) });
         for slot in self.slots(|_| true) {
             let Some(link) = self.links.at_mut(slot) else { continue };
+            if link.is_handshaking() && link.stage == Stage::Open {
+                self.close_link(slot, Cause::Stopping, Shut::Close, now);
+                continue;
+            }
             match (&mut link.protocol, link.stage) {
                 (Protocol::Http(http), Stage::Open) => {
                     http.conn.close_after_response(now);
@@ -172,7 +188,7 @@ impl Engine {
                 }
                 (Protocol::Http2(http2), Stage::Open) => {
                     http2.conn.close_after_responses(now);
-                    for session in link.sessions_of_streams() {
+                    for session in link.sessions() {
                         if self.sessions.at(session).is_some_and(Session::is_open) {
                             self.fail(session, Cause::Stopping, now);
                         }
@@ -226,7 +242,7 @@ impl Engine {
         }
         let nodes_until = nodes_until.unwrap_or(moment);
         self.phase = Phase::Draining { until, clients_until, nodes_until: Some(nodes_until) };
-        for slot in self.slots(|link| link.queued() == 0 || nodes_until <= now) {
+        for slot in self.slots(|link| !link.has_unwritten() || nodes_until <= now) {
             self.close_link(slot, Cause::Stopping, Shut::Close, now);
         }
         if self.links.len() > 0 {

@@ -131,6 +131,8 @@ pub enum Report {
         peer: PeerAddr,
         /// Why.
         cause: Cause,
+        /// More about it, for a person: what exactly was wrong with its TLS.
+        why: Option<Box<str>>,
     },
     /// A request has been answered, or given up.
     Access(Box<Access>),
@@ -274,9 +276,12 @@ impl Report {
                 each("cause", Text(cause.name()));
                 each("detail", Bytes(detail));
             }
-            Self::ClientRefused { peer, cause } => {
+            Self::ClientRefused { peer, cause, why } => {
                 each("peer", Text(&peer.to_string()));
                 each("cause", Text(cause.name()));
+                if let Some(why) = why {
+                    each("why", Bytes(why.as_bytes()));
+                }
             }
             Self::Access(access) => access.fields(each),
             Self::Stats(snapshot) => snapshot.fields(each),

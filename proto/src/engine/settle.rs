@@ -78,7 +78,7 @@ impl Engine {
         }
         let Some(link) = self.links.at_mut(slot) else { return };
         if let Stage::Flushing { then } = link.stage
-            && link.queued() == 0
+            && !link.has_unwritten()
         {
             match then {
                 Then::Abort => return self.remove_and_shut(slot, Shut::Abort),
@@ -120,17 +120,23 @@ impl Engine {
         }
     }
 
+    /// Brings the ledger up to date for a link.
+    pub(super) fn charge(&mut self, slot: usize) {
+        let Some(link) = self.links.at_mut(slot) else { return };
+        let holds = link.held();
+        self.memory = self.memory + holds - link.charged;
+        link.charged = holds;
+    }
+
     /// Brings the ledger, the deadline and the driver's knowledge of a link up to date.
     fn book(&mut self, slot: usize, now: Instant) {
         let id = self.links.id_of(slot);
         let interest = self.interest(id);
         let write_stall = self.config.limits.write_stall;
+        self.charge(slot);
         let Some(link) = self.links.at_mut(slot) else { return };
-        let holds = link.held();
-        self.memory = self.memory + holds - link.charged;
-        link.charged = holds;
         // What waits for a client's window has a deadline of its machine's own.
-        if !link.has_outbound() {
+        if !link.has_unwritten() {
             link.stall = None;
         } else if link.stall.is_none() {
             link.stall = Some(now + write_stall);
@@ -144,6 +150,7 @@ impl Engine {
         };
         let deadline = match link.stage {
             Stage::Dialing => None,
+            Stage::Open if link.is_handshaking() => earliest(link.transport.handshake_until(), link.stall),
             Stage::Open => earliest(machine, link.stall),
             Stage::Held { until } | Stage::Draining { until, .. } => Some(until),
             Stage::Flushing { .. } => link.stall,

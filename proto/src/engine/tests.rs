@@ -11,6 +11,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 mod hostile;
+mod tls;
 
 use super::*;
 use crate::config::Mode;
@@ -549,7 +550,7 @@ fn a_client_that_does_not_take_an_error_page_is_counted() {
     world.engine.handle(Input::Timeout, world.now);
     world.run();
     assert_eq!(world.engine.stats().of(Cause::WriteStall), 1);
-    assert!(world.reports.contains(&Report::ClientRefused { peer, cause: Cause::WriteStall }));
+    assert!(world.reports.contains(&Report::ClientRefused { peer, cause: Cause::WriteStall, why: None }));
 }
 
 #[test]

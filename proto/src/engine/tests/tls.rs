@@ -1,0 +1,8 @@
+//! Clients that speak TLS, by a library of others, and the engine.
+
+mod browser;
+mod ends;
+mod handshake;
+mod traffic;
+
+use super::*;

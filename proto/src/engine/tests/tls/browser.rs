@@ -1,0 +1,192 @@
+//! The foreign client, and an engine that shows it certificates.
+
+use std::io::{Read, Write};
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::client::ClientConnection;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+
+use super::*;
+use crate::config::{FileUse, Stores};
+use crate::tls::WallClock;
+
+pub(super) const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+pub(super) const TLS12: &[&SupportedProtocolVersion] = &[&version::TLS12];
+pub(super) const TLS13: &[&SupportedProtocolVersion] = &[&version::TLS13];
+
+/// Listener 0 is of TLS, listener 1 of nodes, listener 2 of TLS behind the PROXY protocol, for hosts `a.test` and `*`.
+pub(super) const SITE: &str = "[blastbeat]\nbind-ssl = 127.0.0.1:443\nzmq = tcp://127.0.0.1:5000\n\
+    bind-ssl = 127.0.0.1:444 proxy\n\n\
+    [blastbeat:a.test]\nnode = one\ncertificate = a.pem\nkey = a.key\n\n\
+    [blastbeat:*]\nnode = one\ncertificate = b.pem\nkey = b.key\n";
+
+pub(super) const GET: &str = "GET /a?b HTTP/1.1\r\nHost: a.test\r\n\r\n";
+
+/// An engine that shows certificates, and who trusts it.
+pub(super) struct Site {
+    pub(super) world: World,
+    config: Config,
+    roots: RootCertStore,
+    stores: Stores,
+}
+
+impl Site {
+    pub(super) fn new(ini: &str) -> Self {
+        let (mut config, warnings) = Config::parse(ini.as_bytes(), "test.ini", Mode::Strict).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let mut roots = RootCertStore::empty();
+        fill(&mut config, &mut roots);
+        let stores = Stores::new(&config, &WallClock::new(NOW)).unwrap();
+        let entropy = Box::new(SeededEntropy::from_number(7));
+        let engine = Engine::new(Arc::new(config.clone()), entropy, Instant::ZERO);
+        let (written, shut) = (BTreeMap::new(), BTreeMap::new());
+        let mut world = World { engine, now: Instant::ZERO, written, shut, reports: Vec::new() };
+        world.run();
+        let mut site = Self { world, config, roots, stores };
+        site.show();
+        site
+    }
+
+    fn show(&mut self) {
+        self.world.control(Control::Certificates(self.stores.clone()));
+    }
+
+    /// Shows other certificates from now on, which browsers that come after this trust as well.
+    pub(super) fn renew(&mut self) {
+        fill(&mut self.config, &mut self.roots);
+        self.stores = self.stores.renew(&self.config).unwrap();
+        self.show();
+    }
+
+    pub(super) fn browser(&mut self, versions: &[&'static SupportedProtocolVersion]) -> Browser {
+        let link = self.world.accept(0);
+        self.browser_on(link, versions, "a.test")
+    }
+
+    pub(super) fn browser_on(
+        &self,
+        link: LinkId,
+        versions: &[&'static SupportedProtocolVersion],
+        name: &str,
+    ) -> Browser {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_details(provider, Arc::new(WallClock::new(NOW)))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(self.roots.clone())
+            .with_no_client_auth();
+        let name = ServerName::try_from(name.to_string()).unwrap();
+        let client = ClientConnection::new(Arc::new(config), name).unwrap();
+        Browser { link, client, step: usize::MAX, received: Vec::new(), error: None, has_heard_goodbye: false }
+    }
+
+    /// A browser after its handshake.
+    pub(super) fn established(&mut self, versions: &[&'static SupportedProtocolVersion]) -> Browser {
+        let mut browser = self.browser(versions);
+        browser.run(&mut self.world);
+        assert_eq!(browser.error, None);
+        assert!(!browser.client.is_handshaking());
+        browser
+    }
+}
+
+fn fill(config: &mut Config, roots: &mut RootCertStore) {
+    for host in 0..config.hosts.len() {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let names = vec![if host == 0 { "a.test" } else { "b.test" }.to_string()];
+        let pem = CertificateParams::new(names).unwrap().self_signed(&key).unwrap().pem();
+        roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+        for (usage, file) in config.files_mut() {
+            if usage == FileUse::Certificate(Some(host)) {
+                file.body = pem.clone().into();
+            } else if usage == FileUse::Key(Some(host)) {
+                file.body = key.serialize_pem().into();
+            }
+        }
+    }
+}
+
+impl World {
+    pub(super) fn eof(&mut self, link: LinkId) {
+        self.engine.handle(Input::Eof { link }, self.now);
+        self.run();
+    }
+
+    pub(super) fn control(&mut self, control: Control) {
+        self.engine.handle(Input::Control(control), self.now);
+        self.run();
+    }
+}
+
+/// A client.
+pub(super) struct Browser {
+    pub(super) link: LinkId,
+    pub(super) client: ClientConnection,
+    /// Bytes that arrive at the engine at a time.
+    pub(super) step: usize,
+    /// The plaintext that came.
+    pub(super) received: Vec<u8>,
+    pub(super) error: Option<rustls::Error>,
+    pub(super) has_heard_goodbye: bool,
+}
+
+impl Browser {
+    /// What it has to send.
+    pub(super) fn bytes(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while self.client.wants_write() {
+            self.client.write_tls(&mut bytes).unwrap();
+        }
+        bytes
+    }
+
+    /// Gives bytes to the engine.
+    pub(super) fn give(&self, world: &mut World, bytes: &[u8]) {
+        for piece in bytes.chunks(self.step) {
+            world.receive(self.link, piece);
+        }
+    }
+
+    /// Reads what the engine has written.
+    pub(super) fn read(&mut self, world: &mut World) {
+        let bytes = world.written.remove(&self.link).unwrap_or_default();
+        let mut bytes = &bytes[..];
+        while !bytes.is_empty() && self.error.is_none() {
+            assert!(!self.has_heard_goodbye, "nothing follows the goodbye");
+            self.client.read_tls(&mut bytes).unwrap();
+            match self.client.process_new_packets() {
+                Ok(state) => {
+                    self.has_heard_goodbye = state.peer_has_closed();
+                    let _ = self.client.reader().read_to_end(&mut self.received);
+                }
+                Err(error) => self.error = Some(error),
+            }
+        }
+    }
+
+    /// Passes bytes to and fro until both are silent.
+    pub(super) fn run(&mut self, world: &mut World) {
+        loop {
+            self.read(world);
+            let bytes = self.bytes();
+            if bytes.is_empty() {
+                return;
+            }
+            self.give(world, &bytes);
+        }
+    }
+
+    pub(super) fn send(&mut self, world: &mut World, plain: &[u8]) {
+        self.client.writer().write_all(plain).unwrap();
+        self.run(world);
+    }
+
+    /// The plaintext that has come since the last time.
+    pub(super) fn text(&mut self, world: &mut World) -> String {
+        self.run(world);
+        String::from_utf8(core::mem::take(&mut self.received)).unwrap()
+    }
+}
