@@ -104,12 +104,8 @@ impl Engine {
                     let refused = waiting.header.violation().map(|violation| Event::Unproxied(violation.what));
                     (took, waiting.header.poll_event().map(Event::Proxied).or(refused))
                 }
-                Protocol::Http(http)
-                    if http.may_be_http2 && http2::PREFACE.starts_with(rest) && rest != http2::PREFACE =>
-                {
-                    return used;
-                }
-                Protocol::Http(http) if http.may_be_http2 && rest.starts_with(http2::PREFACE) => {
+                Protocol::Http(http) if http.may_be_http2 && is_beginning(rest) => return used,
+                Protocol::Http(http) if http.may_be_http2 && is_http2(rest) => {
                     let (listener, client) = (http.listener, http.client);
                     let protocol = self.http2_protocol(listener, client, now);
                     if let Some(link) = self.links.at_mut(slot) {
@@ -120,8 +116,8 @@ impl Engine {
                 // Answers that nobody reads must not pile up.
                 Protocol::Http(http) if http.conn.queued() > self.config.limits.write_queue_high => return used,
                 Protocol::Http(http) => {
-                    http.may_be_http2 = false;
                     let took = http.conn.receive(rest, now);
+                    http.may_be_http2 &= took == 0;
                     (took, http.conn.poll_event().map(Event::Client))
                 }
                 Protocol::Http2(http2) => {
@@ -278,6 +274,19 @@ impl Engine {
             (Protocol::Proxy(_), _) => self.close_link(slot, Cause::ClientGone, Shut::Close, now),
         }
     }
+}
+
+/// Whether these bytes are less than what tells HTTP/2 from HTTP/1.
+fn is_beginning(bytes: &[u8]) -> bool {
+    bytes.len() < http2::PREFACE.len() && http2::PREFACE.starts_with(bytes)
+}
+
+/// Whether a connection that begins so is to be refused, or served, as HTTP/2: what has no version in its first line is
+/// no request of HTTP/1.
+fn is_http2(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let has_version = line.windows(5).any(|word| word == b"HTTP/");
+    bytes.starts_with(http2::PREFACE) || (line.len() < bytes.len() && !has_version)
 }
 
 /// An event of one machine or the other.

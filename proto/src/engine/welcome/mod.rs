@@ -1,12 +1,12 @@
 //! The app that serves when nothing else is configured: a page that says what this is and how to attach a node, with a
 //! WebSocket that echoes and one that chats.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use super::app::{App, AppInput, Replies, Routed};
-use crate::http::{Framing, Request, Response};
+use crate::http::{BodySize, Framing, Request, Response};
 use crate::message::Sid;
 use crate::time::Instant;
 use crate::websocket::{Close, Kind, Message, handshake};
@@ -41,8 +41,19 @@ pub struct Welcome {
     missing: (Response, Bytes),
     refused: (Response, Bytes),
     not_upgraded: (Response, Bytes),
+    /// Requests whose bodies are still coming. They are answered when all is said: who answers before that leaves it
+    /// to the protocol to break off what nobody wants.
+    uploading: BTreeMap<Sid, Page>,
     /// WebSockets that chat; all others echo.
     chatting: BTreeSet<Sid>,
+}
+
+#[derive(Clone, Copy)]
+enum Page {
+    Home,
+    Missing,
+    Refused,
+    NotUpgraded,
 }
 
 impl Welcome {
@@ -63,18 +74,33 @@ impl Welcome {
                 &[("Upgrade", "websocket"), ("Connection", "Upgrade")],
                 "This is the address of a WebSocket.\n".into(),
             ),
+            uploading: BTreeMap::new(),
             chatting: BTreeSet::new(),
         }
     }
 
     fn on_request(&mut self, sid: Sid, request: &Request, replies: &mut Replies) {
-        let (head, body) = match (request.method(), request.path()) {
+        let page = match (request.method(), request.path()) {
             (b"GET", b"/echo") if handshake::is_requested(request) => return replies.open(sid),
             (b"GET", b"/chat") if handshake::is_requested(request) => return self.enter(sid, replies),
-            (b"GET" | b"HEAD", b"/echo" | b"/chat") => &self.not_upgraded,
-            (b"GET" | b"HEAD", b"/") => &self.page,
-            (b"GET" | b"HEAD", _) => &self.missing,
-            _ => &self.refused,
+            (b"GET" | b"HEAD", b"/echo" | b"/chat") => Page::NotUpgraded,
+            (b"GET" | b"HEAD", b"/") => Page::Home,
+            (b"GET" | b"HEAD", _) => Page::Missing,
+            _ => Page::Refused,
+        };
+        if request.body == BodySize::None {
+            self.respond(sid, page, replies);
+        } else {
+            self.uploading.insert(sid, page);
+        }
+    }
+
+    fn respond(&self, sid: Sid, page: Page, replies: &mut Replies) {
+        let (head, body) = match page {
+            Page::Home => &self.page,
+            Page::Missing => &self.missing,
+            Page::Refused => &self.refused,
+            Page::NotUpgraded => &self.not_upgraded,
         };
         replies.respond(sid, head.clone(), body.clone());
     }
@@ -118,11 +144,16 @@ impl App for Welcome {
         match input {
             AppInput::Request { sid, request, .. } => self.on_request(sid, request, replies),
             AppInput::WebSocket { sid, message } => self.on_message(sid, message, replies),
+            AppInput::BodyEnd { sid } => {
+                if let Some(page) = self.uploading.remove(&sid) {
+                    self.respond(sid, page, replies);
+                }
+            }
             AppInput::End { sid, .. } => {
+                self.uploading.remove(&sid);
                 self.chatting.remove(&sid);
             }
             AppInput::Body { .. }
-            | AppInput::BodyEnd { .. }
             | AppInput::Close { .. }
             | AppInput::Msg { .. }
             | AppInput::Room { .. }
