@@ -268,6 +268,12 @@ causes! {
     PipesMax "pipes-max",
     /// The session has no such pipe.
     PipeUnknown "pipe-unknown",
+    /// A push is the head of a final response with the `Url` that it answers.
+    PushMalformed "push-malformed",
+    /// The URL of a push is not one of the virtual host whose request is being answered.
+    PushForeign "push-foreign",
+    /// The session has as many pushes under way as allowed.
+    PushesMax "pushes-max",
     /// The node asked for an unknown capability.
     CapabilityUnknown "capability-unknown",
     /// The multipart message does not have three parts.
@@ -340,7 +346,8 @@ impl Cause {
             | Self::CreditExceeded
             | Self::ResponseMalformed
             | Self::ResponseTooLong
-            | Self::ResponseOutOfOrder => 502,
+            | Self::ResponseOutOfOrder
+            | Self::PushesMax => 502,
             Self::ConnectionsMax
             | Self::SessionsMax
             | Self::HostSessionsMax

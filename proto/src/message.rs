@@ -102,6 +102,8 @@ kinds! {
     Pipe "pipe",
     /// Undo `pipe`.
     Unpipe "unpipe",
+    /// The head of an answer to a request that the client has not made.
+    Push "push",
 }
 
 impl Kind {
@@ -129,7 +131,8 @@ impl Kind {
             | Self::Echo
             | Self::NoEcho
             | Self::Pipe
-            | Self::Unpipe => false,
+            | Self::Unpipe
+            | Self::Push => false,
         }
     }
 }

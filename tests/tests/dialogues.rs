@@ -107,6 +107,7 @@ dialogues! {
     pipes
     pipes_of_bodies
     pipes_refused
+    push_without_http2
     quiet
     redispatch
     redispatch_all

@@ -32,6 +32,8 @@ pub(super) struct Session {
     credit: i64,
     queue: VecDeque<Outgoing>,
     queued: usize,
+    /// Pushed answers whose ends are to come.
+    pushes: u32,
     is_over: bool,
 }
 
@@ -65,18 +67,32 @@ impl Session {
         let passes = self.is_empty() && self.allowance(kind, is_routed, len) == Some(len);
         if passes {
             self.spend(kind, is_routed, len);
-            self.is_over |= ends(kind, is_routed);
+            self.note(kind, is_routed);
         }
         passes
     }
 
     /// Queues a message and returns what it is charged.
     pub(super) fn push(&mut self, message: Outgoing) -> usize {
-        self.is_over |= ends(message.kind, message.routed.is_some());
+        self.note(message.kind, message.routed.is_some());
         let cost = message.cost();
         self.queued += cost;
         self.queue.push_back(message);
         cost
+    }
+
+    /// Takes note of what a message says of the session. No `end` comes in answer to a `retry`.
+    fn note(&mut self, kind: Kind, is_routed: bool) {
+        if is_routed {
+            return;
+        }
+        if kind == Kind::Push {
+            self.pushes += 1;
+        } else if kind == Kind::End && self.pushes > 0 {
+            self.pushes -= 1;
+        } else if matches!(kind, Kind::End | Kind::Retry) {
+            self.is_over = true;
+        }
     }
 
     pub(super) fn finish(&mut self) {
@@ -138,7 +154,9 @@ fn weight(kind: Kind, is_routed: bool) -> Weight {
         return Weight::None;
     }
     match kind {
-        Kind::Headers | Kind::Uwsgi | Kind::WebSocket | Kind::WebSocketText | Kind::WebSocketBinary => Weight::Whole,
+        Kind::Headers | Kind::Uwsgi | Kind::Push | Kind::WebSocket | Kind::WebSocketText | Kind::WebSocketBinary => {
+            Weight::Whole
+        }
         Kind::Body | Kind::Chunk => Weight::Bytes,
         Kind::End
         | Kind::Ping
@@ -156,9 +174,4 @@ fn weight(kind: Kind, is_routed: bool) -> Weight {
         | Kind::Pipe
         | Kind::Unpipe => Weight::None,
     }
-}
-
-/// Whether the session is this node's no more after a message. No `end` comes in answer to a `retry`.
-fn ends(kind: Kind, is_routed: bool) -> bool {
-    !is_routed && matches!(kind, Kind::End | Kind::Retry)
 }

@@ -71,9 +71,11 @@ impl Engine {
     /// Books a message of a node with flow control; false if it had no credit for it.
     fn spend(&mut self, slot: usize, kind: Kind, len: usize) -> bool {
         let Some(session) = self.sessions.at_mut(slot) else { return true };
-        let whole =
-            matches!(kind, Kind::Headers | Kind::Uwsgi | Kind::WebSocket | Kind::WebSocketText | Kind::WebSocketBinary);
-        let counts = whole || matches!(kind, Kind::Body | Kind::Chunk);
+        let whole = matches!(
+            kind,
+            Kind::Headers | Kind::Uwsgi | Kind::Push | Kind::WebSocket | Kind::WebSocketText | Kind::WebSocketBinary
+        );
+        let counts = whole || matches!(kind, Kind::Body | Kind::Chunk | Kind::Push);
         // What has no bytes costs nothing: after a head that was larger than the credit left, an end mark still may come.
         if !session.capabilities.credit || !counts || len == 0 {
             return true;
@@ -87,6 +89,14 @@ impl Engine {
     /// Obeys a message for a session.
     fn obey(&mut self, slot: usize, kind: Kind, body: Bytes, now: Instant) {
         match kind {
+            Kind::Push => {
+                let pushed = self.on_push(slot, &body, now);
+                self.or_complain(slot, kind, pushed);
+            }
+            Kind::Headers | Kind::Uwsgi | Kind::Body | Kind::Chunk | Kind::End if self.is_pushing(slot) => {
+                let pushed = self.on_pushed(slot, kind, body, now);
+                self.or_complain(slot, kind, pushed);
+            }
             Kind::Headers => self.on_head(slot, body, now),
             Kind::Uwsgi => match uwsgi::decode_response(&body, &self.config.limits) {
                 Ok(response) => self.on_response(slot, response, now),
@@ -213,6 +223,10 @@ impl Engine {
         match &mut session.answer {
             Answer::None if body.starts_with(b"HTTP/") => self.on_head(slot, body, now),
             Answer::None => self.fail(slot, Cause::ResponseOutOfOrder, now),
+            // Where a message ends with its stream, this is how a node says so.
+            Answer::Begun { .. } if body.is_empty() && session.carrier.stream.is_some() => {
+                self.deliver(slot, Event::End, now);
+            }
             Answer::Begun { .. } if body.is_empty() => {}
             Answer::Begun { .. } => self.deliver(slot, Event::Body(body), now),
             Answer::Chunked if body.is_empty() => {}
@@ -356,6 +370,10 @@ impl Engine {
         match reply {
             Reply::Head(response) => self.on_response(slot, response, now),
             Reply::Body(bytes) => self.on_chunkless_body(slot, bytes, now),
+            Reply::Push { url, head, body } => {
+                let pushed = self.push_whole(slot, &url, head, body, now);
+                self.or_complain(slot, Kind::Push, pushed);
+            }
             Reply::End => self.on_app_end(slot, now),
             Reply::Retry => self.on_retry(slot, now),
             Reply::Open => match self.sessions.at(slot) {

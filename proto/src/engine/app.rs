@@ -1,6 +1,7 @@
 //! Apps: nodes that live in the process. The vocabulary of the node protocol, typed and without a wire.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -107,6 +108,7 @@ pub(super) enum Reply {
     Echo { group: Bytes, on: bool },
     ToGroup(Bytes, Routed),
     ToSession(Sid, Routed),
+    Push { url: String, head: Response, body: Bytes },
     End,
     Retry,
     Room,
@@ -183,6 +185,13 @@ impl Replies {
     /// Sends something from a session to another one of its virtual host.
     pub fn to_session(&mut self, from: Sid, to: Sid, what: Routed) {
         self.list.push((from, Reply::ToSession(to, what)));
+    }
+
+    /// Sends the answer to a request for `url` (a path, or a whole URL of the same virtual host) that the client has not
+    /// made: by HTTP/2 push if it takes that, else it is told by a 103 that it will need it. Before the response to
+    /// what it has asked for, or while that is under way.
+    pub fn push(&mut self, sid: Sid, url: impl Into<String>, head: Response, body: Bytes) {
+        self.list.push((sid, Reply::Push { url: url.into(), head, body }));
     }
 
     /// Ends the session.

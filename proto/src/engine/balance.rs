@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 
 use super::Engine;
 use super::link::Link;
+use super::push::Push;
 use super::report::Access;
 use super::session::{Server, Session};
 use crate::config::{NodeLoss, Redispatch};
@@ -288,6 +289,8 @@ impl Engine {
         }
         if let Some(bonds) = &session.bonds {
             self.leave_all(&bonds.memberships);
+            let pushed = bonds.pushes.iter().filter_map(Push::stream);
+            self.cut_pushes(session.carrier, pushed, now);
         }
         self.memory -= session.kept.len;
         let host = &mut self.hosts.list[session.host];

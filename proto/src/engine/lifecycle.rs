@@ -203,10 +203,11 @@ impl Engine {
             Protocol::Node(_) => is_queued,
             Protocol::Proxy(_) => false,
         };
-        let then = match &link.protocol {
-            Protocol::Http(http) if http.conn.is_cut() => Then::Abort,
-            _ if unread => Then::Drain,
-            _ => Then::Close,
+        let is_cut = matches!(&link.protocol, Protocol::Http(http) if http.conn.is_cut());
+        let then = match unread {
+            _ if is_cut => Then::Abort,
+            true => Then::Drain,
+            false => Then::Close,
         };
         link.inbox = Default::default();
         link.cause = cause;

@@ -36,6 +36,7 @@ mod link;
 mod node;
 mod operate;
 mod pipe;
+mod push;
 mod report;
 mod route;
 mod session;

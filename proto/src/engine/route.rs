@@ -191,7 +191,8 @@ impl Engine {
             | Kind::Echo
             | Kind::NoEcho
             | Kind::Pipe
-            | Kind::Unpipe => Err(Cause::RouteUnsupported),
+            | Kind::Unpipe
+            | Kind::Push => Err(Cause::RouteUnsupported),
         }
     }
 

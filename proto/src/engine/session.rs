@@ -9,6 +9,7 @@ use slab::Slab;
 use super::carrier::Carrier;
 pub(super) use super::group::Membership;
 use super::pipe::Pipe;
+use super::push::Push;
 use crate::address::PeerAddr;
 use crate::entropy::Entropy;
 use crate::http::{Framing, Request};
@@ -99,6 +100,8 @@ pub(super) struct Bonds {
     /// Groups joined from now on do not echo.
     pub noecho: bool,
     pub pipes: Vec<Pipe>,
+    /// Answers that are being pushed, the innermost last.
+    pub pushes: Vec<Push>,
 }
 
 /// The request body, for another node.
