@@ -5,6 +5,9 @@
 //! and the proof that two runtimes are equal.
 //!
 //! What a node says to prove who it is (PLAIN) is not written as it was: see [`crate::zmtp::Scrubber`].
+//!
+//! Connections of TLS are recorded behind it: what it made of an input stands right behind that input, and what it
+//! encrypted where it did. So a tape holds what was said in clear, and needs no keys to be replayed.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -17,16 +20,21 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 
 use crate::address::PeerAddr;
-use crate::config::{Config, File, Mode};
-use crate::engine::{AppId, Control, Engine, Input, LinkId, ListenerId, Output};
+use crate::config::{Config, File, Mode, Stores};
+use crate::engine::{AppId, Control, Engine, Input, LinkId, ListenerId, Output, Step};
 use crate::entropy::SeededEntropy;
+use crate::rope::Rope;
 use crate::time::{Duration, Instant};
 use crate::zmtp::Scrubber;
 use values::*;
 
+mod sealed;
 mod values;
 
-const MAGIC: &[u8; 16] = b"BLASTBEAT TAPE 1";
+const MAGIC: &[u8; 16] = b"BLASTBEAT TAPE 2";
+
+/// What the magic number of every version begins with.
+const ANY_MAGIC: &[u8] = b"BLASTBEAT TAPE ";
 
 /// Writes a tape. Give it to [`Engine::record`].
 pub struct Recorder {
@@ -86,6 +94,12 @@ impl Recorder {
     pub(crate) fn input(&mut self, input: &Input<'_>, now: Instant, engine: &mut Engine) {
         match input {
             Input::Received { link, bytes } => self.received(*link, bytes, now, engine),
+            Input::Sent { link, n } if engine.ciphertext(*link).is_some() => {
+                self.record(Tag::SentSealed, now, |line| {
+                    put_link(line, *link);
+                    put_number(line, *n as u64);
+                });
+            }
             Input::Sent { link, n } => {
                 let digest = engine.digest(*link, *n);
                 self.record(Tag::Sent, now, |line| {
@@ -124,15 +138,44 @@ impl Recorder {
                     Control::Stats => 0,
                     Control::Drain => 1,
                     Control::Stop => 2,
-                    // Handshakes are not on the tape, so a replay needs no keys.
-                    Control::Certificates(_) => return,
+                    // That there were new ones is enough.
+                    Control::Certificates(_) => 3,
                 };
                 self.record(Tag::Control, now, |line| line.push(code));
             }
         }
     }
 
+    /// What TLS has made of the input that was recorded last; `plain` is what waits then.
+    pub(crate) fn tls(&mut self, link: LinkId, step: &Step, plain: &[u8], pending: usize, now: Instant) {
+        self.record(Tag::Tls, now, |line| sealed::put(line, link, step, plain, pending));
+    }
+
+    /// The next `n` bytes for a link were encrypted; `pending` is the ciphertext that waits then.
+    pub(crate) fn encrypted(&mut self, link: LinkId, n: usize, digest: u64, pending: usize, now: Instant) {
+        self.record(Tag::Encrypted, now, |line| {
+            put_link(line, link);
+            put_number(line, n as u64);
+            line.extend_from_slice(&digest.to_le_bytes());
+            put_number(line, pending as u64);
+        });
+    }
+
+    /// Goodbye was said on a link; `pending` is the ciphertext that waits then.
+    pub(crate) fn goodbye(&mut self, link: LinkId, pending: usize, now: Instant) {
+        self.record(Tag::Goodbye, now, |line| {
+            put_link(line, link);
+            put_number(line, pending as u64);
+        });
+    }
+
     fn received(&mut self, link: LinkId, bytes: &[u8], now: Instant, engine: &Engine) {
+        if engine.ciphertext(link).is_some() {
+            return self.record(Tag::ReceivedSealed, now, |line| {
+                put_link(line, link);
+                put_number(line, bytes.len() as u64);
+            });
+        }
         let scrubbed = if engine.shows_credentials(link) {
             let scrubber = self.scrubbers.entry(link).or_default();
             let mut copy = bytes.to_vec();
@@ -189,6 +232,11 @@ enum Tag {
     WakeApp,
     Timeout,
     Control,
+    ReceivedSealed,
+    SentSealed,
+    Tls,
+    Encrypted,
+    Goodbye,
 }
 
 /// What a replay found.
@@ -253,26 +301,30 @@ pub fn replay(
     let mut magic = [0; MAGIC.len()];
     tape.read_exact(&mut magic)?;
     if magic != *MAGIC {
-        return Err(ReplayError::NotATape("it does not begin like one"));
+        let is_other = magic.starts_with(ANY_MAGIC);
+        let why = if is_other { "it is of another version of this program" } else { "it does not begin like one" };
+        return Err(ReplayError::NotATape(why));
     }
     let mut seed = [0; 32];
     tape.read_exact(&mut seed)?;
     let mut now = Instant::from_epoch(Duration::from_nanos(number(tape)?));
     let text = bytes(tape)?;
-    let (mut config, _) = Config::parse(&text, "tape", Mode::Lenient)
+    let (mut config, _) = Config::parse_uncertified(&text, "tape", Mode::Lenient)
         .map_err(|_| ReplayError::NotATape("its configuration is damaged"))?;
     for _ in 0..number(tape)? {
         let (status, body) = (number(tape)? as u16, Bytes::from(bytes(tape)?));
         config.error_pages.entry(status).or_insert_with(|| File::new("tape")).body = body;
     }
     let mut engine = Engine::new(Arc::new(config), Box::new(SeededEntropy::new(seed)), now);
+    engine.begin_replay();
     prepare(&mut engine);
     let mut verdict = Verdict { inputs: 0, bytes: 0, difference: None, cut: false };
+    let mut tape = Entries { tape, next: None };
     loop {
         while let Some(output) = engine.poll_output() {
             watch(now, &output);
         }
-        let step = match step(tape, &mut engine, &mut now, &mut verdict) {
+        let step = match step(&mut tape, &mut engine, &mut now, &mut verdict) {
             Ok(step) => step,
             Err(ReplayError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 verdict.cut = true;
@@ -287,20 +339,69 @@ pub fn replay(
     }
 }
 
+/// What is left of a tape.
+struct Entries<'a> {
+    tape: &'a mut dyn Read,
+    /// The tag of the next entry, if it was read already.
+    next: Option<u8>,
+}
+
+impl Entries<'_> {
+    /// The tag of the next entry; `None` at the end.
+    fn tag(&mut self) -> Result<Option<u8>, ReplayError> {
+        let mut tag = [0];
+        match self.next.take() {
+            None => Ok((self.tape.read(&mut tag)? == 1).then_some(tag[0])),
+            known => Ok(known),
+        }
+    }
+
+    /// Hands an input to the engine, with what TLS made of it.
+    fn hand(&mut self, input: Input<'_>, now: Instant, engine: &mut Engine) -> Result<Option<String>, ReplayError> {
+        while let Some(tag) = self.tag()? {
+            if tag != Tag::Tls as u8 {
+                self.next = Some(tag);
+                break;
+            }
+            number(self.tape)?; // No time has passed.
+            let recorded = sealed::take(self.tape)?;
+            let fits = match &input {
+                Input::Received { link, .. } => *link == recorded.link,
+                // A handshake may be late.
+                Input::Timeout => true,
+                Input::Sent { .. }
+                | Input::Eof { .. }
+                | Input::Failed { .. }
+                | Input::Dialed { .. }
+                | Input::Listening { .. }
+                | Input::AcceptFailed { .. }
+                | Input::WakeApp(_)
+                | Input::Control(_) => false,
+            };
+            if !fits {
+                return Err(ReplayError::NotATape("what TLS did does not fit the input before it"));
+            }
+            engine.expect(recorded);
+        }
+        engine.handle(input, now);
+        let left = engine.unexpected();
+        Ok(left.map(|link| format!("TLS of link {link} made more of an input at {now} than the engine took")))
+    }
+}
+
 /// Replays one record; false at the end of the tape.
 fn step(
-    tape: &mut dyn Read,
+    entries: &mut Entries<'_>,
     engine: &mut Engine,
     now: &mut Instant,
     verdict: &mut Verdict,
 ) -> Result<bool, ReplayError> {
-    let mut tag = [0];
-    if tape.read(&mut tag)? == 0 {
-        return Ok(false);
-    }
+    let Some(tag) = entries.tag()? else { return Ok(false) };
+    let tape = &mut *entries.tape;
     *now += Duration::from_nanos(number(tape)?);
     let now = *now;
-    match tag[0] {
+    let payload;
+    let input = match tag {
         tag if tag == Tag::Accept as u8 => {
             let on = ListenerId(number(tape)? as u32);
             let peer = peer(tape)?;
@@ -309,35 +410,63 @@ fn step(
             if got != expected {
                 verdict.difference = Some(format!("accepting from {peer} gave {got:?}, recorded is {expected:?}"));
             }
+            return Ok(true);
         }
         tag if tag == Tag::Received as u8 => {
             let link = link(tape)?;
-            let bytes = bytes(tape)?;
-            engine.handle(Input::Received { link, bytes: &bytes }, now);
+            payload = bytes(tape)?;
+            Input::Received { link, bytes: &payload }
+        }
+        tag if tag == Tag::ReceivedSealed as u8 => {
+            let link = link(tape)?;
+            // What they were does not matter, since what TLS made of them is known.
+            payload = vec![0; size(tape)?];
+            Input::Received { link, bytes: &payload }
         }
         tag if tag == Tag::Sent as u8 => {
             let link = link(tape)?;
-            let n = number(tape)? as usize;
-            let mut expected = [0; 8];
-            tape.read_exact(&mut expected)?;
-            if engine.digest(link, n) != u64::from_le_bytes(expected) {
+            let n = size(tape)?;
+            if engine.digest(link, n) != digest_on(tape)? {
                 verdict.difference =
                     Some(format!("the next {n} bytes for link {link} at {now} are not those recorded"));
                 return Ok(true);
             }
             verdict.bytes += n as u64;
-            engine.handle(Input::Sent { link, n }, now);
+            Input::Sent { link, n }
         }
-        tag if tag == Tag::Eof as u8 => engine.handle(Input::Eof { link: link(tape)? }, now),
+        tag if tag == Tag::SentSealed as u8 => {
+            let (link, n) = (link(tape)?, size(tape)?);
+            if engine.ciphertext(link).is_none_or(|pending| pending < n) {
+                verdict.difference = Some(format!("there are no {n} bytes for link {link} at {now}"));
+                return Ok(true);
+            }
+            Input::Sent { link, n }
+        }
+        tag if tag == Tag::Encrypted as u8 => {
+            let (link, n) = (link(tape)?, size(tape)?);
+            let (digest, pending) = (digest_on(tape)?, size(tape)?);
+            if !engine.replay_encrypted(link, n, digest, pending) {
+                verdict.difference =
+                    Some(format!("the next {n} bytes to be encrypted for link {link} at {now} are not those recorded"));
+            }
+            verdict.bytes += n as u64;
+            return Ok(true);
+        }
+        tag if tag == Tag::Goodbye as u8 => {
+            let (link, pending) = (link(tape)?, size(tape)?);
+            if !engine.replay_goodbye(link, pending) {
+                verdict.difference = Some(format!("there is no reason to say goodbye on link {link} at {now}"));
+            }
+            return Ok(true);
+        }
+        tag if tag == Tag::Eof as u8 => Input::Eof { link: link(tape)? },
         tag if tag == Tag::Failed as u8 => {
             let link = link(tape)?;
-            let why = kind_of(byte(tape)?).unwrap_or(io::ErrorKind::Other);
-            engine.handle(Input::Failed { link, why }, now);
+            Input::Failed { link, why: kind_of(byte(tape)?).unwrap_or(io::ErrorKind::Other) }
         }
         tag if tag == Tag::Dialed as u8 => {
             let link = link(tape)?;
-            let result = kind_of(byte(tape)?).map_or(Ok(()), Err);
-            engine.handle(Input::Dialed { link, result }, now);
+            Input::Dialed { link, result: kind_of(byte(tape)?).map_or(Ok(()), Err) }
         }
         tag if tag == Tag::Listening as u8 => {
             let id = ListenerId(number(tape)? as u32);
@@ -345,30 +474,30 @@ fn step(
                 None => Ok(bind(tape)?),
                 Some(why) => Err(why),
             };
-            engine.handle(Input::Listening { id, result }, now);
+            Input::Listening { id, result }
         }
         tag if tag == Tag::AcceptFailed as u8 => {
             let on = ListenerId(number(tape)? as u32);
-            let why = kind_of(byte(tape)?).unwrap_or(io::ErrorKind::Other);
-            engine.handle(Input::AcceptFailed { on, why }, now);
+            Input::AcceptFailed { on, why: kind_of(byte(tape)?).unwrap_or(io::ErrorKind::Other) }
         }
-        tag if tag == Tag::WakeApp as u8 => engine.handle(Input::WakeApp(AppId(number(tape)? as u32)), now),
-        tag if tag == Tag::Timeout as u8 => engine.handle(Input::Timeout, now),
-        tag if tag == Tag::Control as u8 => {
-            let control = match byte(tape)? {
-                0 => Control::Stats,
-                1 => Control::Drain,
-                2 => Control::Stop,
-                _ => return Err(ReplayError::NotATape("an unknown control")),
-            };
-            engine.handle(Input::Control(control), now);
-        }
+        tag if tag == Tag::WakeApp as u8 => Input::WakeApp(AppId(number(tape)? as u32)),
+        tag if tag == Tag::Timeout as u8 => Input::Timeout,
+        tag if tag == Tag::Control as u8 => Input::Control(match byte(tape)? {
+            0 => Control::Stats,
+            1 => Control::Drain,
+            2 => Control::Stop,
+            3 => Control::Certificates(Stores::empty()),
+            _ => return Err(ReplayError::NotATape("an unknown control")),
+        }),
+        tag if tag == Tag::Tls as u8 => return Err(ReplayError::NotATape("there was no input for TLS")),
         _ => return Err(ReplayError::NotATape("an unknown record")),
-    }
+    };
+    verdict.difference = entries.hand(input, now, engine)?;
     Ok(true)
 }
 
-/// FNV-1a over all bytes of the slices.
-pub(crate) fn digest<'a>(slices: impl Iterator<Item = &'a [u8]>) -> u64 {
-    slices.flatten().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+/// FNV-1a over the first `n` bytes of a rope.
+pub(crate) fn digest(rope: &Rope, n: usize) -> u64 {
+    let first = rope.iter().flatten().take(n);
+    first.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }

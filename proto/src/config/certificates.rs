@@ -57,6 +57,12 @@ impl Stores {
         Self { by_listener: Arc::new([]), empty: Arc::new(empty) }.renew(config)
     }
 
+    /// Stores for no listener at all.
+    pub(crate) fn empty() -> Self {
+        let empty = Certificates::new(&[], Resumption::default(), &WallClock::new(Default::default()));
+        Self { by_listener: Arc::new([]), empty: Arc::new(empty.expect("nothing to be wrong with")) }
+    }
+
     /// Checks the certificates of `config`, which is the one of before but for the contents of its files. Sessions and
     /// the keys of tickets are kept: clients of before can go on where they were.
     ///

@@ -27,7 +27,7 @@ impl Engine {
         }
         let protocol = match serves {
             // Clear text would be less than was asked for.
-            Serves::Http { tls: true, .. } if self.listeners[listener].tls.is_none() => return None,
+            Serves::Http { tls: true, .. } if !self.can_encrypt(listener) => return None,
             Serves::Http { proxy, .. } => {
                 if self.clients >= self.config.limits.connections {
                     self.stats.count(Cause::ConnectionsMax);

@@ -58,6 +58,7 @@ pub use app::{App, AppInput, Replies, Routed};
 pub use contract::{AppId, Control, Input, Interest, LinkId, ListenerId, Output, Shut, Wake};
 pub use report::{Access, Level, Report, Value};
 pub use stats::{Snapshot, Stats};
+pub(crate) use transport::{Recorded, Step};
 pub use welcome::{NODE_EXAMPLE, Welcome};
 
 use crate::config::{Config, NodeName, Serves, Stores};
@@ -121,6 +122,7 @@ pub struct Engine {
     certificates: Option<Stores>,
     phase: Phase,
     recorder: Option<Box<crate::tape::Recorder>>,
+    replay: Option<transport::Replay>,
 }
 
 struct ListenerState {
@@ -205,6 +207,7 @@ impl Engine {
             certificates: None,
             phase: Phase::Running,
             recorder: None,
+            replay: None,
             config,
         };
         for (index, listener) in engine.config.listeners.iter().enumerate() {
@@ -378,15 +381,10 @@ impl Engine {
         }
     }
 
-    /// Hashes the next `n` bytes for a link, for tapes.
+    /// Hashes the next `n` bytes for a link without TLS, for tapes.
     pub(crate) fn digest(&mut self, id: LinkId, n: usize) -> u64 {
-        let Some(rope) = self.links.slot_of(id).and_then(|slot| self.links.at_mut(slot)?.outbound()) else { return 0 };
-        let mut left = n;
-        crate::tape::digest(rope.iter().map(|piece| {
-            let piece = &piece[..piece.len().min(left)];
-            left -= piece.len();
-            piece
-        }))
+        let rope = self.links.slot_of(id).and_then(|slot| self.links.at_mut(slot)?.outbound());
+        rope.map_or(0, |rope| crate::tape::digest(rope, n))
     }
 
     /// Whether a peer may be showing a password on this link.

@@ -9,14 +9,18 @@
 //! when it is about to be written, so that little ciphertext waits and a queue is still one of messages.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::mem;
 
 use super::Engine;
+use super::contract::LinkId;
 use super::link::{Link, Stage, Then};
 use super::report::Report;
 use crate::error::Cause;
 use crate::rope::Rope;
+use crate::tape::digest;
 use crate::time::Instant;
 use crate::tls::{Connection, Event, Facts, IDLE_BYTES};
 
@@ -46,12 +50,15 @@ pub(super) struct TlsLink {
 /// Who does the work.
 enum Layer {
     Live(Box<Connection>),
+    /// A tape has what TLS did; the plaintext that waits.
+    Replayed(Vec<u8>),
     /// Taken out while it works for the engine.
     Lent,
 }
 
 /// What comes of ciphertext.
-enum Step {
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
     Established(Box<Facts>),
     /// So much plaintext waits in the layer.
     Plain(usize),
@@ -62,6 +69,34 @@ enum Step {
     },
     /// Nothing but something to say to the peer.
     Answered,
+}
+
+/// What TLS did on a link, as a tape has it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    pub link: LinkId,
+    pub step: Step,
+    /// The plaintext that waits.
+    pub plain: Vec<u8>,
+    /// Bytes that wait for the peer.
+    pub pending: usize,
+}
+
+/// What TLS will do in the input at hand, read ahead from a tape.
+#[derive(Default)]
+pub(super) struct Replay(VecDeque<Recorded>);
+
+impl Replay {
+    /// What TLS does next, if that is on this link and can be.
+    fn next(&mut self, link: LinkId, is_established: bool) -> Option<Recorded> {
+        let next = self.0.front()?;
+        let can_be = match &next.step {
+            Step::Established(_) => !is_established,
+            Step::Plain(_) | Step::Ended => is_established,
+            Step::Failed { .. } | Step::Answered => true,
+        };
+        if next.link == link && can_be { self.0.pop_front() } else { None }
+    }
 }
 
 impl TlsLink {
@@ -142,14 +177,15 @@ impl Link {
         }
         match &mut self.tls()?.layer {
             Layer::Live(connection) => Some(connection.outbound()),
-            Layer::Lent => None,
+            Layer::Replayed(_) | Layer::Lent => None,
         }
     }
 
     /// Drops the first `n` bytes that [`wire`](Self::wire) has: they were written.
     pub fn wrote(&mut self, n: usize) {
-        let Some(wire) = self.wire() else { return };
-        wire.advance(n);
+        if let Some(wire) = self.wire() {
+            wire.advance(n);
+        }
         if let Transport::Tls(tls) = &mut self.transport {
             tls.pending -= n;
         }
@@ -195,6 +231,7 @@ impl Layer {
     fn plain(&mut self) -> &[u8] {
         match self {
             Self::Live(connection) => connection.plain(),
+            Self::Replayed(plain) => plain,
             Self::Lent => &[],
         }
     }
@@ -202,21 +239,31 @@ impl Layer {
     fn consume_plain(&mut self, n: usize) {
         match self {
             Self::Live(connection) => connection.consume_plain(n),
+            Self::Replayed(plain) => plain.clear(),
             Self::Lent => {}
         }
     }
 }
 
 impl Engine {
+    /// Whether a listener of TLS has something to show.
+    pub(super) fn can_encrypt(&self, listener: usize) -> bool {
+        let is_replayed = self.replay.is_some() && self.certificates.is_some();
+        is_replayed || self.listeners[listener].tls.is_some()
+    }
+
     /// What lies under a new connection of this listener. `None` if it should be TLS and there is nothing to show.
     pub(super) fn transport_of(&self, listener: usize, now: Instant) -> Option<Transport> {
         if !self.config.listeners[listener].is_tls() {
             return Some(Transport::Plain);
         }
-        let settings = self.listeners[listener].tls.as_ref()?;
-        let connection = Connection::new(Arc::clone(settings), now);
-        let deadline = now + settings.handshake_timeout;
-        Some(Transport::Tls(Box::new(TlsLink::new(Layer::Live(Box::new(connection)), deadline))))
+        let layer = match &self.listeners[listener].tls {
+            _ if self.replay.is_some() => Layer::Replayed(Vec::new()),
+            Some(settings) => Layer::Live(Box::new(Connection::new(Arc::clone(settings), now))),
+            None => return None,
+        };
+        let deadline = now + self.config.limits.handshake_timeout;
+        Some(Transport::Tls(Box::new(TlsLink::new(layer, deadline))))
     }
 
     /// Takes ciphertext, and does what comes of it.
@@ -229,8 +276,18 @@ impl Engine {
                 break;
             }
             let Some(tls) = link.tls() else { break };
-            let Some((step, pending)) = layer.next(&mut ciphertext, tls.pending, now) else { break };
+            let next = match (&mut layer, &mut self.replay) {
+                (Layer::Replayed(plain), Some(replay)) => replay.next(id, tls.facts.is_some()).map(|recorded| {
+                    *plain = recorded.plain;
+                    (recorded.step, recorded.pending)
+                }),
+                (layer, _) => layer.next(&mut ciphertext, tls.pending, now),
+            };
+            let Some((step, pending)) = next else { break };
             tls.pending = pending;
+            if let Some(recorder) = &mut self.recorder {
+                recorder.tls(id, &step, layer.plain(), pending, now);
+            }
             match step {
                 Step::Established(facts) => {
                     tls.facts = Some(facts);
@@ -306,7 +363,7 @@ impl Engine {
         }
         match &mut tls.layer {
             Layer::Live(connection) => connection.handle_timeout(now),
-            Layer::Lent => {}
+            Layer::Replayed(_) | Layer::Lent => {}
         }
         self.decrypt(slot, &[], now);
     }
@@ -314,33 +371,95 @@ impl Engine {
     /// Encrypts as much of what a machine has to say as is written next, and the goodbye behind the last of it.
     pub(super) fn encrypt(&mut self, slot: usize, now: Instant) {
         let Some(link) = self.links.at_mut(slot) else { return };
-        if !link.tls().is_some_and(|tls| tls.is_established()) {
-            return;
-        }
-        let goodbye = link.owes_goodbye();
-        let Some(layer) = self.lend_layer(slot) else { return };
+        let Some(tls) = link.tls().filter(|tls| tls.is_established()) else { return };
+        let Layer::Live(mut connection) = mem::replace(&mut tls.layer, Layer::Lent) else { return };
+        let id = self.links.id_of(slot);
         let Some(link) = self.links.at_mut(slot) else { return };
-        let Layer::Live(mut connection) = layer else { return };
-        let mut is_over = false;
-        loop {
-            let pending = connection.outbound().len();
-            let Some(plain) = link.outbound() else { break };
-            if plain.is_empty() {
-                if goodbye {
-                    connection.close(now);
-                    is_over = true;
-                }
+        let mut is_empty = true;
+        while let Some(plain) = link.outbound().filter(|plain| !plain.is_empty()) {
+            is_empty = connection.outbound().len() < CIPHERTEXT_LOW;
+            if !is_empty {
                 break;
             }
-            if pending >= CIPHERTEXT_LOW || connection.send_from(plain).is_err() {
-                break;
+            let digest = self.recorder.as_ref().map(|_| digest(plain, Connection::fitting(plain)));
+            let Ok(n) = connection.send_from(plain) else { break };
+            if let (Some(recorder), Some(digest)) = (&mut self.recorder, digest) {
+                recorder.encrypted(id, n, digest, connection.outbound().len(), now);
             }
         }
+        let is_over = is_empty && link.owes_goodbye();
+        if is_over {
+            connection.close(now);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.goodbye(id, connection.outbound().len(), now);
+            }
+        }
+        let pending = connection.outbound().len();
         if let Some(tls) = link.tls() {
-            tls.pending = connection.outbound().len();
-            tls.is_over |= is_over;
             tls.layer = Layer::Live(connection);
         }
+        self.on_encrypted(slot, pending, is_over);
+    }
+
+    fn on_encrypted(&mut self, slot: usize, pending: usize, is_over: bool) {
+        if let Some(tls) = self.links.at_mut(slot).and_then(Link::tls) {
+            tls.pending = pending;
+            tls.is_over |= is_over;
+        }
         self.charge(slot);
+    }
+
+    // ---- tapes ----
+
+    /// From now on a tape says what TLS does.
+    pub(crate) fn begin_replay(&mut self) {
+        self.replay = Some(Replay::default());
+    }
+
+    /// What TLS will do in the input that comes next.
+    pub(crate) fn expect(&mut self, recorded: Recorded) {
+        if let Some(replay) = &mut self.replay {
+            replay.0.push_back(recorded);
+        }
+    }
+
+    /// Forgets what TLS has done that nobody has asked for; the link where it did.
+    pub(crate) fn unexpected(&mut self) -> Option<LinkId> {
+        let left = mem::take(&mut self.replay.as_mut()?.0);
+        left.front().map(|recorded| recorded.link)
+    }
+
+    /// The ciphertext that waits on a link; `None` if it has no TLS.
+    pub(crate) fn ciphertext(&self, id: LinkId) -> Option<usize> {
+        match &self.links.slot_of(id).and_then(|slot| self.links.at(slot))?.transport {
+            Transport::Plain => None,
+            Transport::Tls(tls) => Some(tls.pending),
+        }
+    }
+
+    /// The next `n` bytes for a link, which hash to `digest`, were encrypted. False if there are none like these.
+    pub(crate) fn replay_encrypted(&mut self, id: LinkId, n: usize, expected: u64, pending: usize) -> bool {
+        let Some(slot) = self.links.slot_of(id) else { return false };
+        let Some(link) = self.links.at_mut(slot) else { return false };
+        if !link.tls().is_some_and(|tls| tls.is_established()) {
+            return false;
+        }
+        let Some(plain) = link.outbound().filter(|plain| plain.len() >= n) else { return false };
+        if digest(plain, n) != expected {
+            return false;
+        }
+        plain.advance(n);
+        self.on_encrypted(slot, pending, false);
+        true
+    }
+
+    /// Goodbye was said on a link. False if there is no reason to.
+    pub(crate) fn replay_goodbye(&mut self, id: LinkId, pending: usize) -> bool {
+        let Some(slot) = self.links.slot_of(id) else { return false };
+        let is_due = self.links.at(slot).is_some_and(|link| link.owes_goodbye() && link.queued() == 0);
+        if is_due {
+            self.on_encrypted(slot, pending, true);
+        }
+        is_due
     }
 }

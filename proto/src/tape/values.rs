@@ -33,6 +33,19 @@ pub(super) fn number(tape: &mut dyn Read) -> Result<u64, ReplayError> {
     Err(ReplayError::NotATape("a number is too long"))
 }
 
+/// A number of bytes.
+pub(super) fn size(tape: &mut dyn Read) -> Result<usize, ReplayError> {
+    let size = number(tape)?;
+    if size > ITEM_MAX { Err(ReplayError::NotATape("an item is too long")) } else { Ok(size as usize) }
+}
+
+/// What bytes hash to.
+pub(super) fn digest_on(tape: &mut dyn Read) -> Result<u64, ReplayError> {
+    let mut digest = [0; 8];
+    tape.read_exact(&mut digest)?;
+    Ok(u64::from_le_bytes(digest))
+}
+
 pub(super) fn byte(tape: &mut dyn Read) -> Result<u8, ReplayError> {
     let mut byte = [0];
     tape.read_exact(&mut byte)?;
@@ -45,12 +58,9 @@ pub(super) fn put_bytes(line: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 pub(super) fn bytes(tape: &mut dyn Read) -> Result<Vec<u8>, ReplayError> {
-    let len = number(tape)?;
-    if len > ITEM_MAX {
-        return Err(ReplayError::NotATape("an item is too long"));
-    }
+    let len = size(tape)?;
     let mut bytes = Vec::new();
-    if tape.take(len).read_to_end(&mut bytes)? < len as usize {
+    if tape.take(len as u64).read_to_end(&mut bytes)? < len {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
     Ok(bytes)

@@ -175,23 +175,24 @@ impl Connection {
         self.encrypt(&[IoSlice::new(plain)]).map(drop)
     }
 
-    /// Encrypts bytes from the front of `plain`, at most [`SEND_MAX`], which are gone from it then; returns how many
-    /// they were. Small pieces share a record.
+    /// Encrypts bytes from the front of `plain`, as many as are [`fitting`](Self::fitting), which are gone from it then;
+    /// returns how many they were. Small pieces share a record.
     pub fn send_from(&mut self, plain: &mut Rope) -> Result<usize, Misuse> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let (mut count, mut room) = (0, SEND_MAX);
-        for (slice, piece) in slices.iter_mut().zip(plain.iter()) {
-            let fitting = piece.len().min(room);
-            *slice = IoSlice::new(&piece[..fitting]);
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(front(plain)) {
+            *slice = IoSlice::new(piece);
             count += 1;
-            room -= fitting;
-            if room == 0 {
-                break;
-            }
         }
         let sent = self.encrypt(&slices[..count])?;
         plain.advance(sent);
         Ok(sent)
+    }
+
+    /// How many bytes [`send_from`](Self::send_from) takes from the front of `plain`: [`SEND_MAX`], or less if they
+    /// are in many pieces.
+    pub fn fitting(plain: &Rope) -> usize {
+        front(plain).map(<[u8]>::len).sum()
     }
 
     /// Bytes to be written. The caller writes from the front and calls [`Rope::advance`]; it must not append.
@@ -402,6 +403,16 @@ impl Connection {
         self.closing = Some(cause);
         self.deadline = None;
     }
+}
+
+/// What is encrypted at a time.
+fn front(plain: &Rope) -> impl Iterator<Item = &[u8]> {
+    let mut room = SEND_MAX;
+    plain.iter().take(SLICES_MAX).map_while(move |piece| {
+        let piece = &piece[..piece.len().min(room)];
+        room -= piece.len();
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 impl Stage {

@@ -5,9 +5,9 @@ use core::fmt;
 
 use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
-use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConnection};
 
-use super::library::digest;
+use super::library::{self, digest};
 use super::x509;
 
 /// What a handshake has agreed on.
@@ -75,6 +75,15 @@ impl Facts {
     }
 }
 
+impl Facts {
+    /// The name of a cipher suite that can be in [`cipher`](Self::cipher).
+    pub(crate) fn cipher_of(name: &str) -> Option<&'static str> {
+        let provider = library::provider();
+        let mut known = provider.cipher_suites.iter().filter_map(|suite| registered(suite.suite()));
+        known.find(|known| *known == name)
+    }
+}
+
 impl ClientCertificate {
     fn read(der: &CertificateDer<'_>, now: u64) -> Option<Self> {
         let x509::Certificate { serial, issuer, subject, not_after } = x509::Certificate::read(der)?;
@@ -104,10 +113,13 @@ impl fmt::Display for Version {
     }
 }
 
-/// The library has prefixes of its own for the suites of TLS 1.3.
 fn cipher(connection: &ServerConnection) -> Option<&'static str> {
-    let name = connection.negotiated_cipher_suite()?.suite().as_str()?;
-    Some(match name {
+    registered(connection.negotiated_cipher_suite()?.suite())
+}
+
+/// The library has prefixes of its own for the suites of TLS 1.3.
+fn registered(suite: CipherSuite) -> Option<&'static str> {
+    Some(match suite.as_str()? {
         "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",
         "TLS13_AES_256_GCM_SHA384" => "TLS_AES_256_GCM_SHA384",
         "TLS13_CHACHA20_POLY1305_SHA256" => "TLS_CHACHA20_POLY1305_SHA256",

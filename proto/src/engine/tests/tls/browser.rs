@@ -1,6 +1,7 @@
 //! The foreign client, and an engine that shows it certificates.
 
 use std::io::{Read, Write};
+use std::sync::Mutex;
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::client::ClientConnection;
@@ -10,6 +11,7 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 
 use super::*;
 use crate::config::{FileUse, Stores};
+use crate::tape::{Recorder, replay};
 use crate::tls::WallClock;
 
 pub(super) const NOW: Duration = Duration::from_secs(1_800_000_000);
@@ -26,8 +28,11 @@ pub(super) const SITE: &str = "[blastbeat]\nbind-ssl = 127.0.0.1:443\nzmq = tcp:
 pub(super) const GET: &str = "GET /a?b HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
 /// An engine that shows certificates, and who trusts it.
+///
+/// All that happens is recorded, and replayed when it is dropped: the tape must be equal.
 pub(super) struct Site {
     pub(super) world: World,
+    tape: Tape,
     config: Config,
     roots: RootCertStore,
     stores: Stores,
@@ -40,12 +45,15 @@ impl Site {
         let mut roots = RootCertStore::empty();
         fill(&mut config, &mut roots);
         let stores = Stores::new(&config, &WallClock::new(NOW)).unwrap();
-        let entropy = Box::new(SeededEntropy::from_number(7));
-        let engine = Engine::new(Arc::new(config.clone()), entropy, Instant::ZERO);
+        let entropy = Box::new(SeededEntropy::new([7; 32]));
+        let mut engine = Engine::new(Arc::new(config.clone()), entropy, Instant::ZERO);
+        let tape = Tape::default();
+        let recorder = Recorder::new(Box::new(tape.clone()), u64::MAX, [7; 32], &config, Instant::ZERO);
+        engine.record(recorder.unwrap());
         let (written, shut) = (BTreeMap::new(), BTreeMap::new());
         let mut world = World { engine, now: Instant::ZERO, written, shut, reports: Vec::new() };
         world.run();
-        let mut site = Self { world, config, roots, stores };
+        let mut site = Self { world, tape, config, roots, stores };
         site.show();
         site
     }
@@ -90,6 +98,46 @@ impl Site {
         assert_eq!(browser.error, None);
         assert!(!browser.client.is_handshaking());
         browser
+    }
+}
+
+/// What was recorded.
+#[derive(Clone, Default)]
+struct Tape(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Tape {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Site {
+    /// What was recorded so far.
+    pub(super) fn tape(&self) -> Vec<u8> {
+        self.tape.0.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        self.world.control(Control::Stats);
+        let mut last = None;
+        let verdict = replay(&mut &self.tape()[..], |_| {}, &mut |_, output| {
+            if let Output::Report(report @ Report::Stats(_)) = output {
+                last = Some(report.clone());
+            }
+        });
+        let verdict = verdict.unwrap();
+        assert!(verdict.difference.is_none() && !verdict.cut, "{verdict}");
+        assert_eq!(last.as_ref(), self.world.reports.last(), "the figures are those of before");
     }
 }
 
