@@ -69,6 +69,7 @@ impl Engine {
             memory += link.charged;
             assert_eq!(link.charged, link.held(), "the ledger knows link {slot}");
             assert!(!link.touched, "link {slot} is settled");
+            link.check_transport();
             let wants = self.interest(self.links.id_of(slot));
             assert!(!wants.write || link.told.write || link.attended, "somebody writes for link {slot}");
             if link.paused {

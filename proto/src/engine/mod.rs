@@ -381,10 +381,12 @@ impl Engine {
         }
     }
 
-    /// Hashes the next `n` bytes for a link without TLS, for tapes.
-    pub(crate) fn digest(&mut self, id: LinkId, n: usize) -> u64 {
-        let rope = self.links.slot_of(id).and_then(|slot| self.links.at_mut(slot)?.outbound());
-        rope.map_or(0, |rope| crate::tape::digest(rope, n))
+    /// Hashes the next `n` bytes for a link without TLS, for tapes. `None` if it has fewer.
+    pub(crate) fn digest(&mut self, id: LinkId, n: usize) -> Option<u64> {
+        match self.links.slot_of(id).and_then(|slot| self.links.at_mut(slot)?.outbound()) {
+            Some(rope) => (n <= rope.len()).then(|| crate::tape::digest(rope, n)),
+            None => Some(0),
+        }
     }
 
     /// Whether a peer may be showing a password on this link.

@@ -22,10 +22,10 @@ use crate::error::Cause;
 use crate::rope::Rope;
 use crate::tape::digest;
 use crate::time::Instant;
-use crate::tls::{Connection, Event, Facts, IDLE_BYTES};
+use crate::tls::{Connection, Event, Facts, IDLE_BYTES, SEND_MAX};
 
 /// More is encrypted where less ciphertext than this waits: then one write has enough to do, and at most this much and
-/// [`SEND_MAX`](crate::tls::SEND_MAX) waits.
+/// [`SEND_MAX`] waits.
 const CIPHERTEXT_LOW: usize = 16 * 1024;
 
 /// What lies between a link's bytes and its machine.
@@ -191,6 +191,29 @@ impl Link {
         }
     }
 
+    /// Checks what must hold between two calls.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn check_transport(&self) {
+        let Transport::Tls(tls) = &self.transport else { return };
+        assert!(self.is_client(), "nodes speak no TLS");
+        assert!(tls.pending <= 2 * SEND_MAX, "little ciphertext waits");
+        assert!(!tls.is_over || self.stage != Stage::Open, "who said goodbye closes");
+        if tls.facts.is_none() {
+            assert_eq!((self.queued(), self.inbox.len(), self.session(None)), (0, 0, None), "the handshake comes first");
+        }
+        match &tls.layer {
+            Layer::Live(connection) => {
+                assert_eq!(connection.queued(), tls.pending, "the ciphertext that waits is known");
+                let is_closing = connection.is_closing().is_some();
+                assert!(!is_closing || tls.is_over || self.stage != Stage::Open, "who has failed closes");
+            }
+            Layer::Replayed(plain) => assert!(plain.is_empty(), "plaintext goes on at once"),
+            Layer::Lent => panic!("what was lent is given back"),
+        }
+    }
+
     fn tls(&mut self) -> Option<&mut TlsLink> {
         match &mut self.transport {
             Transport::Plain => None,
@@ -217,12 +240,12 @@ impl Layer {
                 connection.is_closing().map(|cause| Step::Failed { cause, why: why() })
             };
             if let Some(step) = step {
-                return Some((step, connection.outbound().len()));
+                return Some((step, connection.queued()));
             }
             let used = connection.receive(ciphertext, now);
             *ciphertext = &ciphertext[used..];
             if used == 0 {
-                let queued = connection.outbound().len();
+                let queued = connection.queued();
                 return (queued != pending).then_some((Step::Answered, queued));
             }
         }
@@ -377,24 +400,24 @@ impl Engine {
         let Some(link) = self.links.at_mut(slot) else { return };
         let mut is_empty = true;
         while let Some(plain) = link.outbound().filter(|plain| !plain.is_empty()) {
-            is_empty = connection.outbound().len() < CIPHERTEXT_LOW;
+            is_empty = connection.queued() < CIPHERTEXT_LOW;
             if !is_empty {
                 break;
             }
             let digest = self.recorder.as_ref().map(|_| digest(plain, Connection::fitting(plain)));
             let Ok(n) = connection.send_from(plain) else { break };
             if let (Some(recorder), Some(digest)) = (&mut self.recorder, digest) {
-                recorder.encrypted(id, n, digest, connection.outbound().len(), now);
+                recorder.encrypted(id, n, digest, connection.queued(), now);
             }
         }
         let is_over = is_empty && link.owes_goodbye();
         if is_over {
             connection.close(now);
             if let Some(recorder) = &mut self.recorder {
-                recorder.goodbye(id, connection.outbound().len(), now);
+                recorder.goodbye(id, connection.queued(), now);
             }
         }
-        let pending = connection.outbound().len();
+        let pending = connection.queued();
         if let Some(tls) = link.tls() {
             tls.layer = Layer::Live(connection);
         }
@@ -456,7 +479,8 @@ impl Engine {
     /// Goodbye was said on a link. False if there is no reason to.
     pub(crate) fn replay_goodbye(&mut self, id: LinkId, pending: usize) -> bool {
         let Some(slot) = self.links.slot_of(id) else { return false };
-        let is_due = self.links.at(slot).is_some_and(|link| link.owes_goodbye() && link.queued() == 0);
+        let Some(link) = self.links.at_mut(slot) else { return false };
+        let is_due = link.owes_goodbye() && link.outbound().is_none_or(|plain| plain.is_empty());
         if is_due {
             self.on_encrypted(slot, pending, true);
         }

@@ -200,6 +200,11 @@ impl Connection {
         &mut self.outbound
     }
 
+    /// The number of bytes to be written.
+    pub fn queued(&self) -> usize {
+        self.outbound.len()
+    }
+
     /// Says goodbye (close_notify) behind what was sent: the connection is closing.
     pub fn close(&mut self, _now: Instant) {
         if self.closing.is_none() {

@@ -3,6 +3,7 @@
 mod browser;
 mod ends;
 mod handshake;
+mod hostile;
 mod traffic;
 
 use super::*;

@@ -181,6 +181,27 @@ pub(super) struct Browser {
     pub(super) has_heard_goodbye: bool,
 }
 
+impl Site {
+    /// Gives bytes to the engine and carries out its outputs, but for what is written to `deaf`.
+    pub(super) fn receive_but(&mut self, link: LinkId, bytes: &[u8], deaf: LinkId) {
+        self.world.engine.handle(Input::Received { link, bytes }, self.world.now);
+        self.world.engine.check_invariants();
+        while let Some(output) = self.world.engine.poll_output() {
+            match output {
+                Output::Attend(link) if link != deaf => self.world.write(link),
+                Output::Report(report) => self.world.reports.push(report),
+                Output::Attend(_)
+                | Output::Shut(..)
+                | Output::Dial(..)
+                | Output::Listen(..)
+                | Output::Unlisten(_)
+                | Output::Hold(..)
+                | Output::Finished => {}
+            }
+        }
+    }
+}
+
 impl Browser {
     /// What it has to send.
     pub(super) fn bytes(&mut self) -> Vec<u8> {
