@@ -234,7 +234,10 @@ impl Connection {
                 self.write_stream(at);
             }
         }
-        self.ready = ready;
+        // Those that wait for their next turn are listed again; else the room for the list is kept.
+        if self.ready.is_empty() {
+            self.ready = ready;
+        }
         self.is_dirty = false;
     }
 
@@ -324,7 +327,8 @@ impl Connection {
         }
         let before = stream.queued();
         let had_waited = stream.stall_deadline.is_some();
-        let handed = stream.hand_over(&self.woken);
+        let takes_turns = self.queued > before;
+        let handed = stream.hand_over(takes_turns, &self.woken);
         let moved = before - stream.queued();
         self.queued -= moved;
         // Without having waited it is worth a word only if it had used up much of its room.
@@ -338,6 +342,10 @@ impl Connection {
             }
             Handed::Waits if moved > 0 || !had_waited => self.arm_stall(at),
             Handed::Waits => {}
+            Handed::More => {
+                stream.stall_deadline = None;
+                self.list(at);
+            }
             Handed::All | Handed::End => stream.stall_deadline = None,
         }
         let stream = &mut self.streams[at];

@@ -100,6 +100,8 @@ pub(super) enum Handed {
     All,
     /// Not all: the window is shut.
     Waits,
+    /// Not all: it is others' turn.
+    More,
     /// The stream is gone.
     Broken,
 }
@@ -236,12 +238,16 @@ impl Stream {
         }
     }
 
-    /// Hands over what waits, as far as the window lets it.
-    pub(super) fn hand_over(&mut self, ready: &Arc<Ready>) -> Handed {
+    /// Hands over what waits, as far as the window lets it, and of a lot only a share if it `takes_turns`.
+    pub(super) fn hand_over(&mut self, takes_turns: bool, ready: &Arc<Ready>) -> Handed {
+        let mut share = if takes_turns { SHARE } else { usize::MAX };
         let Some(sender) = &mut self.sender else { return if self.end_handed { Handed::End } else { Handed::All } };
         while let Some(piece) = self.queue.front_mut() {
+            if share == 0 {
+                return Handed::More;
+            }
             sender.reserve_capacity(self.queued.min(SHARE));
-            let room = sender.capacity();
+            let room = sender.capacity().min(share);
             if room == 0 {
                 let signal = signal(&mut self.signal, self.id, ready);
                 match sender.poll_capacity(&mut Context::from_waker(&Waker::from(signal))) {
@@ -255,6 +261,7 @@ impl Stream {
                 false => self.queue.pop_front().unwrap_or_default(),
             };
             self.queued -= piece.len();
+            share -= piece.len();
             let is_last = self.queue.is_empty() && self.sending == Sending::Complete;
             self.end_handed |= is_last;
             if sender.send_data(piece, is_last).is_err() {

@@ -162,3 +162,31 @@ fn what_was_not_released_of_a_stream_that_ends_is_the_connections_again() {
     }
     assert_eq!((server.is_closing(), server.held() < 40_000), (None, true));
 }
+
+#[test]
+fn streams_take_turns_when_the_window_of_the_connection_is_small() {
+    let mut server = server();
+    // Windows of their own are no obstacle.
+    feed(&mut server, &frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
+    feed(&mut server, &[get(1, "/"), get(3, "/"), get(5, "/")].concat());
+    for stream in [1, 3, 5] {
+        let head = response("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+        assert_eq!(server.send(StreamId(stream), head, NOW), Ok(Progress::Open));
+        let piece = http::Event::Body(Bytes::from(alloc::vec![0; 1_000_000]));
+        assert_eq!(server.send(StreamId(stream), piece, NOW), Ok(Progress::Complete));
+    }
+    let sent = |server: &mut Connection| {
+        let frames = written(server);
+        [1, 3, 5].map(|stream| data(&frames, stream).0.len())
+    };
+    assert_eq!(sent(&mut server).iter().sum::<usize>(), 65_535);
+    let mut all = [0; 3];
+    for _ in 0..10 {
+        feed(&mut server, &frame(WINDOW_UPDATE, 0, 0, &65_536_u32.to_be_bytes()));
+        let now = sent(&mut server);
+        assert_eq!(now.iter().sum::<usize>(), 65_536);
+        all = [0, 1, 2].map(|at| all[at] + now[at]);
+    }
+    let (least, most) = (all.iter().min().unwrap(), all.iter().max().unwrap());
+    assert!(most - least <= 2 * 16 * 1024, "{all:?}");
+}
