@@ -242,8 +242,15 @@ impl Engine {
                 if let Some(http2) = self.http2_on(slot) {
                     http2.forget(stream);
                 }
-                if let Some(session) = session {
-                    self.finish(session, cause, now);
+                match session {
+                    Some(session) => self.finish(session, cause, now),
+                    // The answer was complete; it is the client that never took it.
+                    None if cause == Cause::WindowStall => {
+                        self.stats.count(cause);
+                        let Some(peer) = self.links.at(slot).map(|link| link.peer) else { return };
+                        self.report(Report::ClientRefused { peer, cause, why: None });
+                    }
+                    None => {}
                 }
             }
             http2::Event::Refused(violation) => {

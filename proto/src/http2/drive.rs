@@ -364,15 +364,15 @@ impl Connection {
         if by_client { Cause::StreamReset } else { Cause::FramingMalformed }
     }
 
-    /// Ends a stream before its time, and says so if its answer was not complete; `code` is for the client, where it
-    /// does not know.
+    /// Ends a stream before its time, and says so if its answer was not complete, or never will be taken; `code` is for
+    /// the client, where it does not know.
     pub(super) fn cut(&mut self, stream: u32, cause: Cause, code: Option<ErrorCode>) {
         let Some(at) = self.find(stream) else { return };
         if let Some(code) = code {
             self.streams[at].reset(code);
             self.is_dirty = true;
         }
-        if self.streams[at].sending != Sending::Complete {
+        if self.streams[at].sending != Sending::Complete || cause == Cause::WindowStall {
             self.events.push_back((StreamId(stream), Event::Cut(cause)));
         }
         self.remove(at);

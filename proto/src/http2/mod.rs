@@ -63,7 +63,8 @@ pub enum Event {
     /// [`stream_room`](Connection::stream_room).
     Freed(usize),
     /// The stream is over before its time: the client reset it, broke a rule, or passed a limit or deadline. What there
-    /// is to answer is queued; nothing more may be sent. An answer that was sent to its end is not reported so.
+    /// is to answer is queued; nothing more may be sent. Of an answer that was sent to its end only one such end is
+    /// reported, [`Cause::WindowStall`].
     Cut(Cause),
     /// A request was refused without being shown; its answer is queued.
     Refused(Violation),

@@ -20,7 +20,8 @@ impl Connection {
     /// HEAD; 204, 304) is not to be sent: the head completes it. What does not fit into the client's window waits.
     ///
     /// [`Progress::Complete`] says that nothing more may be sent, though some of it may still wait; of that stream nothing
-    /// more is told, but for events that wait already. An [`Event::End`] after a message that is complete by its length changes nothing.
+    /// more is told, but for events that wait already, and for a client that never
+    /// takes it. An [`Event::End`] after a message that is complete by its length changes nothing.
     ///
     /// # Errors
     /// See [`SendError`]; for one that is too short the stream is reset. A response that cannot be said in HTTP/2 is

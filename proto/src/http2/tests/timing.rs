@@ -101,7 +101,7 @@ fn windows_that_stay_shut_cut_their_streams() {
         assert_eq!(event, Event::Cut(Cause::WindowStall), "{stream}");
         cut += 1;
     }
-    assert_eq!((cut, server.streams(), server.queued()), (98, 1, 9_999));
+    assert_eq!((cut, server.streams(), server.queued()), (99, 1, 9_999));
     let resets = resets(&written(&mut server));
     assert_eq!((resets.len(), resets[0]), (99, (1, ErrorCode::CANCEL)));
     assert_eq!(server.poll_timeout(), Some(secs(90)));
