@@ -195,7 +195,9 @@ impl Engine {
         if response.status == 101 && session.is_websocket && !session.is_answered() {
             return self.open_websocket(slot, Some(&response), now);
         }
-        if session.is_answered() || response.status == 101 {
+        // Whoever asks on a stream takes any success for a WebSocket that is open (RFC 8441, 5).
+        let would_open = session.is_websocket && session.carrier.stream.is_some() && response.status / 100 == 2;
+        if session.is_answered() || response.status == 101 || would_open {
             return self.fail(slot, Cause::ResponseOutOfOrder, now);
         }
         if response.is_interim() {
@@ -408,9 +410,10 @@ impl Engine {
                 self.or_complain(slot, Kind::Msg, sent);
             }
             Reply::Room => {
-                if let Some(session) = self.sessions.at_mut(slot) {
-                    session.crowded = true;
-                }
+                let Some(session) = self.sessions.at_mut(slot) else { return };
+                session.crowded = true;
+                let carrier = session.carrier;
+                self.watch_room(carrier);
                 self.on_client_room(slot, now);
             }
         }

@@ -142,7 +142,7 @@ impl Engine {
         let mut packet = core::mem::take(&mut self.scratch);
         packet.clear();
         let encoded = uwsgi::encode_request(&mut packet, &session.request, &context);
-        let sid = session.sid;
+        let (sid, carrier) = (session.sid, session.carrier);
         let kept = session.kept.pieces();
         let uploaded = session.uploaded;
         if encoded.is_ok() {
@@ -160,6 +160,7 @@ impl Engine {
         }
         self.stats.handed_over += 1;
         if capabilities.credit {
+            self.watch_room(carrier);
             self.grant(slot);
         }
         for piece in kept {

@@ -56,6 +56,8 @@ impl Link {
     fn send(&mut self, stream: Option<StreamId>, event: Event, now: Instant) -> Option<Result<Progress, SendError>> {
         match (&mut self.protocol, stream) {
             (Protocol::Http(http), _) => Some(http.conn.send(event, now)),
+            // Of its end an event tells, which waits behind what is done now.
+            (Protocol::Http2(http2), Some(stream)) if !http2.conn.has(stream) => None,
             (Protocol::Http2(http2), Some(stream)) => Some(http2.conn.send(stream, event, now)),
             (Protocol::Http2(_), None) => None,
             (Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => None,
@@ -85,6 +87,15 @@ impl Link {
             }
             (Protocol::Http2(_), None) => None,
             (Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => None,
+        }
+    }
+
+    /// Whether a stream is over, and an event that waits will tell.
+    pub fn has_lost(&self, stream: Option<StreamId>) -> bool {
+        match (&self.protocol, stream) {
+            (Protocol::Http2(http2), Some(stream)) => !http2.conn.has(stream),
+            (Protocol::Http2(_), None) => false,
+            (Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => false,
         }
     }
 
@@ -147,6 +158,16 @@ impl Engine {
         self.touch_carrier(carrier);
     }
 
+    /// Notes that a session wants to hear when bytes have left for its client: see
+    /// [`on_client_room`](Self::on_client_room). Connections that carry one session tell it of all.
+    pub(super) fn watch_room(&mut self, carrier: Carrier) {
+        if let Some(stream) = carrier.stream
+            && let Some(http2) = self.links.at_mut(carrier.link).and_then(|link| link.http2())
+        {
+            http2.watch_room(stream);
+        }
+    }
+
     /// Puts a carrier on the list of those to settle.
     pub(super) fn touch_carrier(&mut self, carrier: Carrier) {
         if let Some(stream) = carrier.stream
@@ -157,20 +178,20 @@ impl Engine {
         self.touch(carrier.link);
     }
 
-    /// Stops reading from a client whose bytes have nowhere to go.
-    pub(super) fn pause(&mut self, carrier: Carrier, now: Instant) {
-        let Some(link) = self.links.at_mut(carrier.link) else { return };
+    /// Stops reading from a client whose bytes have nowhere to go; returns whether it was read from until now.
+    pub(super) fn pause(&mut self, carrier: Carrier, now: Instant) -> bool {
+        let Some(link) = self.links.at_mut(carrier.link) else { return false };
         match (&mut link.protocol, carrier.stream) {
             (Protocol::Http(http), _) => {
                 http.conn.set_reading(false, now);
-                link.paused = true;
+                !core::mem::replace(&mut link.paused, true)
             }
             (Protocol::WebSocket(websocket), _) => {
                 websocket.conn.set_reading(false, now);
-                link.paused = true;
+                !core::mem::replace(&mut link.paused, true)
             }
             (Protocol::Http2(http2), Some(stream)) => http2.pause(stream, now),
-            (Protocol::Http2(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => {}
+            (Protocol::Http2(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => false,
         }
     }
 

@@ -66,7 +66,12 @@ impl Engine {
                     http.conn.close_after_response(now);
                 }
             }
-            (Some(Protocol::Http2(http2)), Some(stream)) if !is_websocket => http2.conn.limit_body(stream, body_bytes),
+            (Some(Protocol::Http2(http2)), Some(stream)) if !is_websocket => {
+                if http2.conn.limit_body(stream, body_bytes, now).is_err() {
+                    self.stats.count(Cause::BodyTooLarge);
+                    return self.report_refused(client, &request, Cause::BodyTooLarge);
+                }
+            }
             (Some(Protocol::Http2(_)), _) => {}
             (Some(Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_)) | None, _) => return,
         }
@@ -216,7 +221,9 @@ impl Engine {
         self.memory = self.memory + session.kept.len - before;
         let sid = session.sid;
         match session.server {
-            None if session.kept.len >= retry_bytes => self.pause(carrier, now),
+            None if session.kept.len >= retry_bytes => {
+                self.pause(carrier, now);
+            }
             None => {}
             Some(Server::Node(node)) => {
                 self.tell_bytes(node, sid, Kind::Body, bytes);
@@ -255,8 +262,8 @@ impl Engine {
 
     /// Stops reading from a client whose node has enough to take.
     pub(super) fn pause_for(&mut self, node: usize, client: Carrier, now: Instant) {
-        if self.node_queue(node) > self.config.limits.node_queue_high {
-            self.pause(client, now);
+        // A stream is not silent at once: what its window lets through comes still.
+        if self.node_queue(node) > self.config.limits.node_queue_high && self.pause(client, now) {
             self.nodes.list[node].paused.push(client);
         }
     }

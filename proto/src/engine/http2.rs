@@ -32,6 +32,10 @@ pub(super) struct Http2Link {
     streams: BTreeMap<StreamId, Stream>,
     /// Streams to settle.
     ready: Vec<StreamId>,
+    /// Streams whose sessions are to hear that bytes have left.
+    served: Vec<StreamId>,
+    /// Streams that have room themselves, but not on the connection.
+    crowded_out: Vec<StreamId>,
     /// Not later than the earliest deadline of a WebSocket.
     deadline: Option<Instant>,
     /// Bytes held by the machines of WebSockets.
@@ -48,6 +52,8 @@ pub(super) struct Stream {
     /// Bytes given on that the client is not to replace yet.
     owed: usize,
     is_listed: bool,
+    /// Its session wants to hear when bytes have left.
+    watches_room: bool,
 }
 
 /// A WebSocket within a stream (RFC 8441).
@@ -73,7 +79,8 @@ impl Stream {
 
 impl Http2Link {
     pub fn new(conn: http2::Connection, listener: usize, client: PeerAddr) -> Self {
-        Self { conn, listener, client, streams: BTreeMap::new(), ready: Vec::new(), deadline: None, held: 0 }
+        let (ready, served, crowded_out) = Default::default();
+        Self { conn, listener, client, streams: BTreeMap::new(), ready, served, crowded_out, deadline: None, held: 0 }
     }
 
     pub fn stream(&self, stream: StreamId) -> Option<&Stream> {
@@ -96,7 +103,8 @@ impl Http2Link {
 
     /// Checks the books of the streams.
     pub fn check_invariants(&self) {
-        assert!(self.ready.is_empty(), "all streams are settled");
+        assert!(self.ready.is_empty() && self.served.is_empty(), "all streams are settled");
+        assert!(self.crowded_out.is_empty() || !self.conn.has_room(), "whoever has room is written");
         let held: usize = self.streams.values().filter_map(|stream| Some(stream.tunnel.as_ref()?.held)).sum();
         assert_eq!(held, self.held, "the machines of WebSockets are on the ledger");
         for (id, stream) in &self.streams {
@@ -141,11 +149,29 @@ impl Http2Link {
     /// Notes that a stream is to be settled.
     pub fn list(&mut self, stream: StreamId) {
         if let Some(state) = self.streams.get_mut(&stream)
-            && state.tunnel.is_some()
+            && (state.tunnel.is_some() || state.watches_room)
             && !core::mem::replace(&mut state.is_listed, true)
         {
             self.ready.push(stream);
         }
+    }
+
+    /// Notes that all WebSockets are to be settled that have something to read.
+    pub fn list_unread(&mut self) {
+        for (id, stream) in &mut self.streams {
+            let tunnel = stream.tunnel.as_ref();
+            let is_unread = tunnel.is_some_and(|tunnel| tunnel.eof || !tunnel.inbox.is_empty());
+            if is_unread && !core::mem::replace(&mut stream.is_listed, true) {
+                self.ready.push(*id);
+            }
+        }
+    }
+
+    pub fn watch_room(&mut self, stream: StreamId) {
+        if let Some(state) = self.streams.get_mut(&stream) {
+            state.watches_room = true;
+        }
+        self.list(stream);
     }
 
     /// Gives a stream to a session.
@@ -169,6 +195,13 @@ impl Http2Link {
         }
     }
 
+    /// The connection is over, and with it all streams.
+    pub fn clear(&mut self) {
+        self.streams = BTreeMap::new();
+        (self.ready, self.served, self.crowded_out) = Default::default();
+        (self.deadline, self.held) = (None, 0);
+    }
+
     /// Lets frames flow on a stream whose answer has said so.
     pub fn open(&mut self, stream: StreamId, conn: websocket::Connection) {
         if let Some(tunnel) = self.streams.get_mut(&stream).and_then(|stream| stream.tunnel.as_mut()) {
@@ -176,12 +209,13 @@ impl Http2Link {
         }
     }
 
-    pub fn pause(&mut self, stream: StreamId, now: Instant) {
-        let Some(state) = self.streams.get_mut(&stream) else { return };
-        state.is_paused = true;
+    /// Lets a stream wait; returns whether it flowed.
+    pub fn pause(&mut self, stream: StreamId, now: Instant) -> bool {
+        let Some(state) = self.streams.get_mut(&stream) else { return false };
         if let Some(conn) = state.websocket() {
             conn.set_reading(false, now);
         }
+        !core::mem::replace(&mut state.is_paused, true)
     }
 
     /// Lets a stream flow again; returns whether it was paused.
@@ -242,16 +276,23 @@ impl Engine {
                 if let Some(http2) = self.http2_on(slot) {
                     http2.forget(stream);
                 }
-                match session {
-                    Some(session) => self.finish(session, cause, now),
+                let Some(session) = session else {
                     // The answer was complete; it is the client that never took it.
-                    None if cause == Cause::WindowStall => {
+                    if cause == Cause::WindowStall {
                         self.stats.count(cause);
                         let Some(peer) = self.links.at(slot).map(|link| link.peer) else { return };
                         self.report(Report::ClientRefused { peer, cause, why: None });
                     }
-                    None => {}
+                    return;
+                };
+                // Its own body was answered with a page, if nothing else was.
+                if matches!(cause, Cause::BodyTooLarge | Cause::BodyTimeout)
+                    && let Some(session) = self.sessions.at_mut(session)
+                    && !session.is_answered()
+                {
+                    session.status = cause.status();
                 }
+                self.finish(session, cause, now);
             }
             http2::Event::Refused(violation) => {
                 self.stats.count(violation.what);
@@ -301,20 +342,41 @@ impl Engine {
                 self.on_stream_event(slot, stream, event, now);
                 self.obey_replies(now);
             } else if let Some(stream) = http2.ready.pop() {
-                self.settle_tunnel(slot, stream, now);
+                self.settle_stream(slot, stream, now);
+            } else if !http2.crowded_out.is_empty() && http2.conn.has_room() {
+                for stream in core::mem::take(&mut http2.crowded_out) {
+                    http2.list(stream);
+                }
+            } else if let Some(stream) = http2.served.pop() {
+                if let Some(session) = self.session_on(Carrier::stream(slot, stream)) {
+                    self.on_client_room(session, now);
+                    self.obey_replies(now);
+                }
             } else {
                 return;
             }
         }
     }
 
+    fn settle_stream(&mut self, slot: usize, stream: StreamId, now: Instant) {
+        let Some(http2) = self.http2_on(slot) else { return };
+        let Some(state) = http2.streams.get_mut(&stream) else { return };
+        state.is_listed = false;
+        let is_tunnel = state.tunnel.is_some();
+        if state.watches_room {
+            // When what is queued now has been looked at.
+            http2.served.push(stream);
+        }
+        if is_tunnel {
+            self.settle_tunnel(slot, stream, now);
+        }
+    }
+
     /// Moves the frames of a WebSocket between its machine and its stream, and ends it when both sides are done.
     fn settle_tunnel(&mut self, slot: usize, stream: StreamId, now: Instant) {
-        let carrier = Carrier::stream(slot, stream);
-        if let Some(state) = self.http2_on(slot).and_then(|http2| http2.stream_mut(stream)) {
-            state.is_listed = false;
-        }
-        self.receive_frames(carrier, stream, now);
+        let high = self.config.limits.write_queue_high;
+        let own_queue = self.config.limits.h2_stream_queue;
+        let is_held_back = self.receive_frames(Carrier::stream(slot, stream), stream, now);
         let Some(http2) = self.http2_on(slot) else { return };
         let Some(state) = http2.streams.get_mut(&stream) else { return };
         let Some(tunnel) = &mut state.tunnel else { return };
@@ -340,6 +402,12 @@ impl Engine {
         tunnel.held = conn.held() + conn.queued() - conn.shared();
         http2.held += tunnel.held;
         http2.deadline = earliest(http2.deadline, conn.poll_timeout());
+        if conn.queued() > 0 && http2.conn.stream_queued(stream) < own_queue {
+            http2.crowded_out.push(stream);
+        }
+        if is_held_back && conn.queued() <= high && !core::mem::replace(&mut state.is_listed, true) {
+            http2.ready.push(stream);
+        }
         let Some(cause) = conn.is_closing() else { return };
         let violation = conn.violation();
         let is_news = !core::mem::replace(&mut tunnel.is_over, true);
@@ -360,16 +428,17 @@ impl Engine {
         }
     }
 
-    /// Offers the frames that have come on a stream to the machine of its WebSocket.
-    fn receive_frames(&mut self, carrier: Carrier, stream: StreamId, now: Instant) {
+    /// Offers the frames that have come on a stream to the machine of its WebSocket; returns whether what it has to say
+    /// has to leave first.
+    fn receive_frames(&mut self, carrier: Carrier, stream: StreamId, now: Instant) -> bool {
         let high = self.config.limits.write_queue_high;
         loop {
-            let Some(link) = self.links.at_mut(carrier.link).filter(|link| link.blocked == 0) else { return };
-            let Some(http2) = link.http2() else { return };
-            let Some(state) = http2.streams.get_mut(&stream).filter(|state| !state.is_paused) else { return };
-            let Some(Tunnel { conn: Some(conn), inbox, eof, .. }) = state.tunnel.as_deref_mut() else { return };
+            let Some(link) = self.links.at_mut(carrier.link).filter(|link| link.blocked == 0) else { return false };
+            let Some(http2) = link.http2() else { return false };
+            let Some(state) = http2.streams.get_mut(&stream).filter(|state| !state.is_paused) else { return false };
+            let Some(Tunnel { conn: Some(conn), inbox, eof, .. }) = state.tunnel.as_deref_mut() else { return false };
             if conn.queued() > high {
-                return;
+                return true;
             }
             let took = conn.receive(inbox.unread(), now);
             inbox.advance(took);
@@ -384,7 +453,10 @@ impl Engine {
                     // At once: what an app does with this message may be why the next has to wait.
                     self.obey_replies(now);
                 }
-                None if took == 0 => return self.refuse_hoarder(carrier, now),
+                None if took == 0 => {
+                    self.refuse_hoarder(carrier, now);
+                    return false;
+                }
                 None => {}
             }
         }

@@ -235,6 +235,9 @@ impl Engine {
             }
             self.finish(session, cause, now);
         }
+        if let Some(http2) = self.links.at_mut(slot).and_then(|link| link.http2()) {
+            http2.clear();
+        }
         if violated {
             self.report(Report::ClientRefused { peer, cause, why: None });
         }

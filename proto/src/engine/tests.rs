@@ -11,6 +11,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 mod hostile;
+mod http2;
 mod tls;
 
 use super::*;

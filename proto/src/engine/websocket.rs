@@ -73,7 +73,7 @@ impl Engine {
         };
         let carrier = session.carrier;
         let conn = websocket::Connection::server(alloc::sync::Arc::clone(&host.websocket), deflate, now);
-        let Some(link) = self.links.at_mut(carrier.link) else { return };
+        let Some(link) = self.links.at_mut(carrier.link).filter(|link| !link.has_lost(carrier.stream)) else { return };
         let Some(status) = link.upgrade(carrier.stream, response, conn, slot, now) else {
             return self.fail(slot, Cause::ResponseOutOfOrder, now);
         };

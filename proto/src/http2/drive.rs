@@ -289,6 +289,7 @@ impl Connection {
             return self.find(id.0).is_some();
         }
         stream.body_room -= read;
+        stream.body_read += read;
         match end {
             Read::End { trailers } => {
                 stream.finish_body();

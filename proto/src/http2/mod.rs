@@ -231,6 +231,11 @@ impl Connection {
         of_stream.min(limits.write_queue_bytes.saturating_sub(self.queued))
     }
 
+    /// Whether the connection as a whole has room for more of any stream's response. No event tells of it.
+    pub fn has_room(&self) -> bool {
+        self.queued < self.settings.limits.write_queue_bytes
+    }
+
     /// Bytes of a stream's response that wait for the client's window.
     pub fn stream_queued(&self, stream: StreamId) -> usize {
         self.find(stream.0).map_or(0, |at| self.streams[at].queued())

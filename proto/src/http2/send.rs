@@ -7,7 +7,7 @@ use super::frame::ErrorCode;
 use super::head;
 use super::stream::{Responder, Sending, Stream};
 use super::{Connection, Progress, SendError};
-use crate::error::Cause;
+use crate::error::{Cause, Violation};
 use crate::http::{Event, Framing, Request, Response, StreamId};
 use crate::time::Instant;
 
@@ -62,9 +62,22 @@ impl Connection {
     /// Bounds the body of a request; call it right after its head. A body announced larger is for the caller to refuse;
     /// one that grows larger is answered with 413, or its stream reset, and [`Event::Cut`](super::Event::Cut) tells.
     /// Without this call [`Limits::body_bytes`](crate::limits::Limits::body_bytes) holds.
-    pub fn limit_body(&mut self, stream: StreamId, max: u64) {
-        if let Some(at) = self.find(stream.0) {
-            self.streams[at].body_room = max;
+    ///
+    /// # Errors
+    /// What came with the head is larger already: the answer is queued, and no event tells more of the stream.
+    pub fn limit_body(&mut self, stream: StreamId, max: u64, now: Instant) -> Result<(), Violation> {
+        self.now = now;
+        let Some(at) = self.find(stream.0) else { return Ok(()) };
+        match max.checked_sub(self.streams[at].body_read) {
+            Some(room) => {
+                self.streams[at].body_room = room;
+                Ok(())
+            }
+            None => {
+                self.events.retain(|(other, _)| *other != stream);
+                self.send_page(stream.0, Cause::BodyTooLarge, Cause::BodyTooLarge.status());
+                Err(Cause::BodyTooLarge.into())
+            }
         }
     }
 
@@ -131,6 +144,12 @@ impl Connection {
         self.tally.pushes += 1;
         self.is_dirty = true;
         Ok(StreamId(id))
+    }
+
+    /// Whether a stream is under way. One that is not, and of whose end nothing was said, is told of by an event that
+    /// waits.
+    pub fn has(&self, stream: StreamId) -> bool {
+        self.find(stream.0).is_some()
     }
 
     /// Whether a byte of a stream's final response was queued; `true` for one that is over.

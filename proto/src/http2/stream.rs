@@ -136,6 +136,8 @@ pub(super) struct Stream {
     pub(super) freed: usize,
     /// Bytes of the body that were given out and not released.
     pub(super) unreleased: usize,
+    /// Body bytes that have come.
+    pub(super) body_read: u64,
     /// Body bytes that may still come.
     pub(super) body_room: u64,
     pub(super) waits_for_continue: bool,
@@ -165,6 +167,7 @@ impl Stream {
             is_listed: false,
             freed: 0,
             unreleased: 0,
+            body_read: 0,
             body_room: u64::MAX,
             waits_for_continue: false,
             is_head: false,
