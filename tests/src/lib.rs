@@ -17,6 +17,7 @@ pub mod load;
 pub mod node_link;
 pub mod packet;
 pub mod recording;
+pub mod secure;
 pub mod shadow;
 pub mod sim;
 pub mod simulation;

@@ -451,7 +451,12 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 
 fn is_listener(report: &Report, wanted: Serves, at: &BindAddr) -> bool {
     let Report::Listening { serves, address } = report else { return false };
-    let same_kind = *serves == if wanted == Serves::Zmq { "zmq" } else { "http" };
+    let wanted = match wanted {
+        Serves::Zmq => "zmq",
+        Serves::Http { .. } if wanted.is_tls() => "https",
+        Serves::Http { .. } => "http",
+    };
+    let same_kind = *serves == wanted;
     let same_place = match (address, at) {
         (BindAddr::Tcp(bound), BindAddr::Tcp(asked)) => {
             bound.ip() == asked.ip() && (asked.port() == 0 || asked.port() == bound.port())

@@ -10,6 +10,7 @@ use blastbeat_proto::error::Cause;
 use crate::frames::{self, Frame};
 use crate::host::{Ended, Finish, Host, PATIENCE, Peer, PeerId};
 use crate::node_link::NodeLink;
+use crate::secure::{Site, Tunnel, Version};
 use crate::{packet, recording};
 
 /// A client on the stage.
@@ -85,6 +86,10 @@ pub struct Stage {
     spawned: BTreeMap<String, usize>,
     /// Peers whose unread bytes do not matter at the end.
     forgiven: BTreeSet<PeerId>,
+    /// The certificates of the server.
+    site: Option<Site>,
+    /// The TLS of those clients that speak it.
+    tunnels: BTreeMap<PeerId, Tunnel>,
 }
 
 impl Stage {
@@ -97,6 +102,8 @@ impl Stage {
             clients: Vec::new(),
             spawned: BTreeMap::new(),
             forgiven: BTreeSet::new(),
+            site: None,
+            tunnels: BTreeMap::new(),
         }
     }
 
@@ -121,7 +128,67 @@ impl Stage {
         self.host.start(config);
     }
 
+    /// Starts the server with certificates of its own.
+    pub fn start_secure(&mut self, ini: &str) {
+        let mut config = crate::config(ini);
+        self.site = Some(Site::new(&mut config));
+        self.start_with(config);
+        self.show_certificates();
+    }
+
+    /// Gives the server other certificates.
+    pub fn renew_certificates(&mut self) {
+        if let Some(site) = &mut self.site {
+            site.renew();
+        }
+        self.show_certificates();
+    }
+
+    fn show_certificates(&mut self) {
+        if let Some(site) = &self.site {
+            self.host.control(Control::Certificates(site.stores().clone()));
+        }
+        self.host.settle();
+    }
+
     // --- clients ---
+
+    /// A new client that speaks TLS on the first listener for clients, and asks for `name`. What it sends and gets is
+    /// meant in clear from now on.
+    pub fn secure_client(&mut self, name: &str, version: Version) -> Client {
+        let client = self.client();
+        self.secure(client, name, version, &[]);
+        client
+    }
+
+    /// Makes a client speak TLS from now on.
+    ///
+    /// # Panics
+    /// If the server was not [started](Self::start_secure) with certificates.
+    pub fn secure(&mut self, client: Client, name: &str, version: Version, protocols: &[&[u8]]) {
+        let site = self.site.as_ref().expect("the server has certificates");
+        self.tunnels.insert(client.0, site.client(name, version, protocols));
+        self.flush_tunnels();
+    }
+
+    /// The TLS of a client that speaks it.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn tunnel(&mut self, client: Client) -> &mut Tunnel {
+        self.tunnels.get_mut(&client.0).expect("it speaks TLS")
+    }
+
+    /// Waits until the handshake of a client is complete.
+    pub fn secured(&mut self, client: Client) {
+        self.until(format!("the handshake of {client:?}"), |stage| stage.tunnel(client).is_established().then_some(()));
+    }
+
+    /// Waits for the server's goodbye and its end of the connection; nothing else may come before it.
+    pub fn expect_goodbye(&mut self, client: Client) {
+        self.expect_closed(client);
+        assert!(self.tunnel(client).has_heard_goodbye, "{client:?} should hear goodbye");
+    }
 
     /// A new client on the first listener for clients.
     pub fn client(&mut self) -> Client {
@@ -146,7 +213,19 @@ impl Stage {
 
     /// Sends bytes.
     pub fn send(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
-        self.host.peer(client.0).outgoing.extend_from_slice(bytes.as_ref());
+        match self.tunnels.get_mut(&client.0) {
+            Some(tunnel) => tunnel.send(bytes.as_ref()),
+            None => return self.host.peer(client.0).outgoing.extend_from_slice(bytes.as_ref()),
+        }
+        self.flush_tunnels();
+    }
+
+    /// What has come for a client and was not looked at.
+    fn incoming(&mut self, client: Client) -> &mut Vec<u8> {
+        match self.tunnels.get_mut(&client.0) {
+            Some(tunnel) => &mut tunnel.incoming,
+            None => &mut self.host.peer(client.0).incoming,
+        }
     }
 
     /// A new client that sends this at once.
@@ -161,19 +240,19 @@ impl Stage {
         let expected = bytes.as_ref();
         let matching = |got: &[u8]| got.iter().zip(expected).take_while(|(a, b)| a == b).count();
         self.until(format!("{client:?} gets {}", show(expected)), |stage| {
-            let peer = stage.host.peer(client.0);
-            let same = matching(&peer.incoming);
+            let ended = stage.host.peer(client.0).ended;
+            let incoming = stage.incoming(client);
+            let same = matching(incoming);
             if same == expected.len() {
-                peer.incoming.drain(..same);
+                incoming.drain(..same);
                 return Some(());
             }
             assert!(
-                same == peer.incoming.len() && peer.ended.is_none(),
-                "{client:?} should get {}\n but after {} bytes it gets {} {:?}",
+                same == incoming.len() && ended.is_none(),
+                "{client:?} should get {}\n but after {} bytes it gets {} {ended:?}",
                 show(expected),
                 same,
-                show(&peer.incoming[same..]),
-                peer.ended
+                show(&incoming[same..]),
             );
             None
         });
@@ -183,7 +262,7 @@ impl Stage {
     pub fn read_until(&mut self, client: Client, needle: impl AsRef<[u8]>) -> Vec<u8> {
         let needle = needle.as_ref();
         self.until(format!("{client:?} gets {}", show(needle)), |stage| {
-            let incoming = &mut stage.host.peer(client.0).incoming;
+            let incoming = stage.incoming(client);
             let at = incoming.windows(needle.len()).position(|window| window == needle)?;
             Some(incoming.drain(..at + needle.len()).collect())
         })
@@ -192,7 +271,7 @@ impl Stage {
     /// Waits for `count` bytes and takes them.
     pub fn read(&mut self, client: Client, count: usize) -> Vec<u8> {
         self.until(format!("{client:?} gets {count} bytes"), |stage| {
-            let incoming = &mut stage.host.peer(client.0).incoming;
+            let incoming = stage.incoming(client);
             (incoming.len() >= count).then(|| incoming.drain(..count).collect())
         })
     }
@@ -222,20 +301,20 @@ impl Stage {
     /// Waits for the end of the connection; nothing else may come before it.
     pub fn read_end(&mut self, client: Client) -> Ended {
         let ended = self.end_of(client);
-        let peer = self.host.peer(client.0);
-        assert!(peer.incoming.is_empty(), "{client:?} gets before its end {}", show(&peer.incoming));
+        let incoming = self.incoming(client);
+        assert!(incoming.is_empty(), "{client:?} gets before its end {}", show(incoming));
         ended
     }
 
     /// Takes what has come.
     pub fn take_incoming(&mut self, client: Client) -> Vec<u8> {
-        std::mem::take(&mut self.host.peer(client.0).incoming)
+        std::mem::take(self.incoming(client))
     }
 
     /// Waits for the end of the connection, of whatever kind, and takes the bytes before it.
     pub fn read_to_end(&mut self, client: Client) -> Vec<u8> {
         self.end_of(client);
-        std::mem::take(&mut self.host.peer(client.0).incoming)
+        std::mem::take(self.incoming(client))
     }
 
     fn end_of(&mut self, client: Client) -> Ended {
@@ -245,9 +324,9 @@ impl Stage {
     /// Checks that nothing has come, not even an end, once the server has dealt with everything.
     pub fn expect_nothing(&mut self, client: Client) {
         self.settle();
-        let peer = self.host.peer(client.0);
-        assert!(peer.incoming.is_empty(), "{client:?} should get nothing but gets {}", show(&peer.incoming));
-        assert_eq!(peer.ended, None, "{client:?} should stay open");
+        let incoming = self.incoming(client);
+        assert!(incoming.is_empty(), "{client:?} should get nothing but gets {}", show(incoming));
+        assert_eq!(self.host.peer(client.0).ended, None, "{client:?} should stay open");
     }
 
     /// Ends the client's sending direction after what it has to send.
@@ -311,7 +390,7 @@ impl Stage {
     /// Waits for the next frame.
     pub fn frame(&mut self, client: Client) -> Frame {
         self.until(format!("a frame for {client:?}"), |stage| {
-            let incoming = &mut stage.host.peer(client.0).incoming;
+            let incoming = stage.incoming(client);
             let (frame, used) = Frame::read(incoming)?;
             incoming.drain(..used);
             Some(frame)
@@ -322,7 +401,7 @@ impl Stage {
     pub fn frames(&mut self, client: Client, count: usize) -> Vec<Frame> {
         let (mut frames, mut at) = (Vec::with_capacity(count), 0);
         self.until(format!("{count} frames for {client:?}"), |stage| {
-            let incoming = &mut stage.host.peer(client.0).incoming;
+            let incoming = stage.incoming(client);
             while frames.len() < count {
                 let (frame, used) = Frame::read(&incoming[at..])?;
                 frames.push(frame);
@@ -653,8 +732,8 @@ impl Stage {
         self.settle();
         for client in self.clients.clone() {
             if !self.forgiven.contains(&client) {
-                let peer = self.host.peer(client);
-                assert!(peer.incoming.is_empty(), "nobody expected {client:?} to get {}", show(&peer.incoming));
+                let incoming = self.incoming(Client(client));
+                assert!(incoming.is_empty(), "nobody expected {client:?} to get {}", show(incoming));
             }
         }
         for seat in &self.seats {
@@ -699,20 +778,32 @@ impl Stage {
             }
         }
         self.flush_nodes();
+        for (id, tunnel) in &mut self.tunnels {
+            let peer = self.host.peer(*id);
+            heard |= !peer.incoming.is_empty();
+            tunnel.receive(&std::mem::take(&mut peer.incoming));
+        }
+        self.flush_tunnels();
         heard
+    }
+
+    /// Moves what clients of TLS have to say towards the host.
+    fn flush_tunnels(&mut self) {
+        for (id, tunnel) in &mut self.tunnels {
+            self.host.peer(*id).outgoing.extend_from_slice(&tunnel.outgoing());
+        }
     }
 
     fn describe(&mut self) -> String {
         let mut text = String::new();
         for client in self.clients.clone() {
             let peer = self.host.peer(client);
-            text += &format!(
-                "  client {}: {} bytes to send, ended {:?}, unread {}\n",
-                client.0,
-                peer.outgoing.len(),
-                peer.ended,
-                show(&peer.incoming)
-            );
+            let (unsent, ended) = (peer.outgoing.len(), peer.ended);
+            let unread = show(self.incoming(Client(client)));
+            text += &format!("  client {}: {unsent} bytes to send, ended {ended:?}, unread {unread}\n", client.0);
+            if let Some(error) = self.tunnels.get(&client).and_then(|tunnel| tunnel.error.as_ref()) {
+                text += &format!("    {error}\n");
+            }
         }
         for seat in &self.seats {
             let ended = self.host.peer(seat.peer).ended;

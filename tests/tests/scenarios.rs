@@ -12,6 +12,8 @@ mod messages;
 mod operator;
 #[path = "scenarios/pressure.rs"]
 mod pressure;
+#[path = "scenarios/tls.rs"]
+mod tls;
 #[path = "scenarios/websockets.rs"]
 mod websockets;
 

@@ -201,7 +201,11 @@ impl Link {
         assert!(tls.pending <= 2 * SEND_MAX, "little ciphertext waits");
         assert!(!tls.is_over || self.stage != Stage::Open, "who said goodbye closes");
         if tls.facts.is_none() {
-            assert_eq!((self.queued(), self.inbox.len(), self.session(None)), (0, 0, None), "the handshake comes first");
+            assert_eq!(
+                (self.queued(), self.inbox.len(), self.session(None)),
+                (0, 0, None),
+                "the handshake comes first"
+            );
         }
         match &tls.layer {
             Layer::Live(connection) => {
