@@ -3,6 +3,7 @@
 //! An [`Event`] that one machine yields is a command that another one takes. Heads keep the bytes they came as, in one
 //! allocation, with the places of names and values beside it.
 
+mod added;
 mod build;
 mod head;
 pub mod pages;
@@ -14,6 +15,7 @@ use core::fmt;
 
 use bytes::Bytes;
 
+pub use added::AddedField;
 pub use build::{RequestBuilder, ResponseBuilder, reason};
 pub use head::{BodySize, Fields, Framing, Request, Response, Version};
 pub use pages::Pages;

@@ -26,7 +26,7 @@ use core::fmt;
 pub use body::{ChunkDecoder, Decoded, Piece};
 
 use crate::error::{Cause, Violation};
-use crate::http::{Event, HeadScan, Settings, Version};
+use crate::http::{AddedField, Event, HeadScan, Settings, Version};
 use crate::rope::Rope;
 use crate::time::Instant;
 
@@ -84,6 +84,8 @@ pub struct Connection {
     reading: Reading,
     writing: Writing,
     exchange: Exchange,
+    /// For the final response of this exchange.
+    added: Option<Arc<AddedField>>,
     /// Body bytes that may still come.
     body_room: u64,
     /// After an early answer: body bytes that may still be thrown away.
@@ -191,6 +193,7 @@ impl Connection {
             reading: Reading::Idle { blanks: 0 },
             writing: Writing::Idle,
             exchange: Exchange::UNKNOWN,
+            added: None,
             body_room: u64::MAX,
             discarding: None,
             deadline: None,
@@ -285,6 +288,12 @@ impl Connection {
             | Reading::Complete
             | Reading::Closed => Ok(()),
         }
+    }
+
+    /// Adds a field to the final response of the current exchange, an error page or a 101 included, unless that has one
+    /// of its name. Call it right after the request's head; the last call holds.
+    pub fn add_field(&mut self, field: Arc<AddedField>) {
+        self.added = Some(field);
     }
 
     /// Ends the current exchange for `cause`: with an error page if no byte of the final response was queued (then it
@@ -443,6 +452,7 @@ impl Connection {
         self.reading = Reading::Idle { blanks: 0 };
         self.writing = Writing::Idle;
         self.exchange = Exchange::UNKNOWN;
+        self.added = None;
         self.discarding = None;
         self.paused = false;
         self.arm(self.settings.limits.keep_alive_timeout, now);

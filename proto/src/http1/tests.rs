@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::{Connection, Progress, SendError};
 use crate::error::{Cause, Violation};
-use crate::http::{BodySize, Event, Framing, Request, Response, Settings, Version};
+use crate::http::{AddedField, BodySize, Event, Framing, Request, Response, Settings, Version};
 use crate::limits::Limits;
 use crate::time::{Duration, Instant};
 

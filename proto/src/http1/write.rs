@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{Connection, Progress, Reading, SendError, Writing};
 use crate::error::{Cause, Violation};
-use crate::http::{BodySize, Event, Framing, Request, Response, Version, has_token, tokens};
+use crate::http::{AddedField, BodySize, Event, Framing, Request, Response, Version, has_token, tokens};
 use crate::rope::{Rope, SHARE_MIN};
 use crate::time::Instant;
 
@@ -33,6 +33,8 @@ struct Changes {
     force_close: bool,
     add_close: bool,
     add_keep_alive: bool,
+    /// The caller's own field is to be added.
+    add_field: bool,
 }
 
 impl Connection {
@@ -41,7 +43,7 @@ impl Connection {
     /// A server sends a response's text as it is, except for the version, which becomes the client's;
     /// Transfer-Encoding, which is added to a response without framing for HTTP/1.1 and left out for HTTP/1.0; the
     /// Connection field, which says truly whether the connection persists; and framing in 1xx and 204, which have
-    /// none. Interim responses are dropped for HTTP/1.0, and a 100 unless the client waits for one. The body of a
+    /// none; and the field that the caller [adds](Self::add_field). Interim responses are dropped for HTTP/1.0, and a 100 unless the client waits for one. The body of a
     /// response that has none (to HEAD; 204, 304) is not to be sent: the head completes it.
     ///
     /// An [`Event::End`] after a message that is complete by its length changes nothing.
@@ -84,7 +86,12 @@ impl Connection {
         if self.closing.is_some() || self.writing != Writing::Waiting || !self.request_complete() {
             return Err(SendError::OutOfOrder);
         }
-        self.outbound.push_copy(response.text());
+        match self.field_for(response) {
+            None => self.outbound.push_copy(response.text()),
+            Some(_) => {
+                self.write_head(response, Changes { minor_version: b'1', add_field: true, ..Changes::default() }, 0)
+            }
+        }
         self.writing = Writing::Complete;
         self.drop_events();
         self.close(Cause::Complete);
@@ -168,6 +175,7 @@ impl Connection {
             force_close: self.last && response.keep_alive,
             add_close: self.last && !response.close && !response.keep_alive,
             add_keep_alive: !self.last && is_old && !response.keep_alive,
+            add_field: self.field_for(response).is_some(),
         };
         let body_hint = match self.writing {
             Writing::Length(length) => usize::try_from(length).map_or(0, |length| length.min(SHARE_MIN)),
@@ -176,9 +184,15 @@ impl Connection {
         self.write_head(response, changes, body_hint);
     }
 
+    /// The caller's own field, if this response has none of its name.
+    fn field_for(&self, response: &Response) -> Option<&AddedField> {
+        self.added.as_deref().filter(|field| !field.is_in(&response.fields))
+    }
+
     fn write_head(&mut self, response: &Response, changes: Changes, body_hint: usize) {
         let head = response.text();
-        self.outbound.push_with(head.len() + APPENDED_MAX + body_hint, |text| {
+        let field = self.added.as_deref().filter(|_| changes.add_field).map_or(&b""[..], AddedField::line);
+        self.outbound.push_with(head.len() + APPENDED_MAX + field.len() + body_hint, |text| {
             let version_at = text.len() + b"HTTP/1.".len();
             if changes.drop_encoding || changes.drop_length || changes.force_close {
                 write_some_fields(text, response, changes);
@@ -186,6 +200,7 @@ impl Connection {
                 text.extend_from_slice(&head[..head.len() - 2]);
             }
             text[version_at] = changes.minor_version;
+            text.extend_from_slice(field);
             for (add, line) in
                 [(changes.add_encoding, CHUNKED), (changes.add_close, CLOSE), (changes.add_keep_alive, KEEP_ALIVE)]
             {

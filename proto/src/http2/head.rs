@@ -11,7 +11,7 @@ use ::http::{Method, StatusCode};
 use bytes::Bytes;
 
 use crate::error::{Cause, Violation};
-use crate::http::{Fields, Request, Response, tokens};
+use crate::http::{AddedField, Fields, Request, Response, tokens};
 use crate::limits::Limits;
 
 /// Room for a request line and a Host field beside their values, and for an upgrade.
@@ -113,6 +113,17 @@ pub(super) fn response_head(response: &Response, status: u16) -> Option<::http::
         (drop_length && *name == header::CONTENT_LENGTH) || (answers_upgrade && *name == header::SEC_WEBSOCKET_ACCEPT)
     })?;
     Some(head)
+}
+
+/// Adds a field to a head that has none of its name.
+pub(super) fn add_field(head: &mut ::http::Response<()>, field: &AddedField) {
+    let (name, value) = (HeaderName::from_bytes(field.name()), HeaderValue::from_maybe_shared(field.value()));
+    if let (Ok(name), Ok(value)) = (name, value)
+        && !head.headers().contains_key(&name)
+    {
+        // It fails where there are too many fields for one more.
+        let _ = head.headers_mut().try_append(name, value);
+    }
 }
 
 /// The head of a request that is pushed.

@@ -1,5 +1,7 @@
 //! The sending half: events in, frames out.
 
+use alloc::sync::Arc;
+
 use ::http::Response as Head;
 use bytes::Bytes;
 
@@ -8,7 +10,7 @@ use super::head;
 use super::stream::{Responder, Sending, Stream};
 use super::{Connection, Progress, SendError};
 use crate::error::{Cause, Violation};
-use crate::http::{Event, Framing, Request, Response, StreamId};
+use crate::http::{AddedField, Event, Framing, Request, Response, StreamId};
 use crate::time::Instant;
 
 impl Connection {
@@ -78,6 +80,14 @@ impl Connection {
                 self.send_page(stream.0, Cause::BodyTooLarge, Cause::BodyTooLarge.status());
                 Err(Cause::BodyTooLarge.into())
             }
+        }
+    }
+
+    /// Adds a field to the final response of a stream, an error page included, unless that has one of its name. Call it
+    /// right after the request's head; the last call holds.
+    pub fn add_field(&mut self, stream: StreamId, field: Arc<AddedField>) {
+        if let Some(at) = self.find(stream.0) {
+            self.streams[at].added = Some(field);
         }
     }
 
@@ -184,7 +194,10 @@ impl Connection {
             }
             status => status,
         };
-        let head = head::response_head(response, status).ok_or(SendError::Unsupported)?;
+        let mut head = head::response_head(response, status).ok_or(SendError::Unsupported)?;
+        if let Some(field) = stream.added.as_deref().filter(|_| status >= 200) {
+            head::add_field(&mut head, field);
+        }
         self.is_dirty = true;
         if status < 200 {
             // It fails for a stream that is gone, which an event tells.

@@ -19,6 +19,7 @@ use h2::server::{SendPushedResponse, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 
 use super::frame::ErrorCode;
+use crate::http::AddedField;
 use crate::time::Instant;
 
 /// Bytes for which room is asked at a time, so that streams take turns when the connection's window is small.
@@ -127,6 +128,8 @@ pub(super) struct Stream {
     is_receiving: bool,
     signal: Option<Arc<Signal>>,
     pub(super) sending: Sending,
+    /// For the final response.
+    pub(super) added: Option<Arc<AddedField>>,
     queue: VecDeque<Bytes>,
     queued: usize,
     end_handed: bool,
@@ -161,6 +164,7 @@ impl Stream {
             body,
             signal: None,
             sending: Sending::Waiting,
+            added: None,
             queue: VecDeque::new(),
             queued: 0,
             end_handed: false,

@@ -266,3 +266,41 @@ fn the_last_response_says_so() {
     partial.close_after_response(NOW);
     assert_eq!(partial.is_closing(), None);
 }
+
+#[test]
+fn the_field_that_is_added_is_in_one_final_response_alone() {
+    let field = |connection: &mut Connection| {
+        connection.add_field(AddedField::new("Strict-Transport-Security", b"max-age=1").unwrap().into());
+    };
+    let answered = |request: &str, head: &'static str| {
+        let mut server = asked(request);
+        field(&mut server);
+        server.send(response("HTTP/1.1 103 Early Hints\r\n\r\n"), NOW).unwrap();
+        server.send(response(head), NOW).unwrap();
+        written(&mut server).replace("HTTP/1.1 103 Early Hints\r\n\r\n", "")
+    };
+    let added = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nStrict-Transport-Security: max-age=1\r\n\r\n";
+    assert_eq!(answered(GET, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), added);
+    let own = "HTTP/1.1 200 OK\r\nstrict-transport-security: max-age=2\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(answered(GET, own), own);
+    let last = answered(OLD, "HTTP/1.0 204 Gone\r\nConnection: keep-alive, x\r\n\r\n");
+    let expected = "HTTP/1.0 204 Gone\r\nConnection: close, x\r\nStrict-Transport-Security: max-age=1\r\n\r\n";
+    assert_eq!(last, expected);
+
+    let mut server = asked(GET);
+    field(&mut server);
+    server.fail(Cause::NodeMissing, NOW);
+    assert!(written(&mut server).contains("\r\nStrict-Transport-Security: max-age=1\r\n"));
+    feed(&mut server, GET.as_bytes());
+    server.fail(Cause::NodeMissing, NOW);
+    assert!(!written(&mut server).contains("Strict"), "the next request has its own");
+
+    let mut server = asked(GET);
+    field(&mut server);
+    let Event::Response(switching) = response("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n") else {
+        panic!()
+    };
+    let text = String::from_utf8(server.upgrade(&switching).unwrap().take()).unwrap();
+    let expected = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nStrict-Transport-Security: max-age=1\r\n\r\n";
+    assert_eq!(text, expected);
+}

@@ -219,3 +219,29 @@ fn a_push_is_taken() {
     assert_eq!(got, b"Hello, world!");
     assert!(matches!(poll(&mut answer), Poll::Ready(Ok(_))));
 }
+
+#[test]
+fn the_field_that_is_added_is_in_the_final_response_alone() {
+    for (head, expected) in [
+        (Some("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), "max-age=1"),
+        (Some("HTTP/1.1 200 OK\r\nStrict-Transport-Security: max-age=2\r\nContent-Length: 0\r\n\r\n"), "max-age=2"),
+        (None, "max-age=1"),
+    ] {
+        let mut server = Connection::server(Settings::with_limits(Limits::DEFAULT), NOW);
+        let mut client = Client::new(&client::Builder::new());
+        client.talk(&mut server, echo);
+        let (mut answer, _) = client.ask(post("/"), true);
+        client.talk(&mut server, |server, stream, event| {
+            let Event::Part(http::Event::Request(_)) = event else { return };
+            let field = http::AddedField::new("Strict-Transport-Security", b"max-age=1").unwrap();
+            server.add_field(stream, field.into());
+            match head {
+                Some(head) => assert_eq!(server.send(stream, response(head), NOW), Ok(Progress::Complete)),
+                None => assert!(server.fail(stream, Cause::NodeMissing, NOW)),
+            }
+        });
+        let Poll::Ready(answer) = poll(&mut answer) else { panic!("it is answered") };
+        let fields = answer.unwrap().headers().get_all("strict-transport-security").iter().cloned().collect::<Vec<_>>();
+        assert_eq!(fields, [expected]);
+    }
+}
