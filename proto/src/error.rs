@@ -60,6 +60,10 @@ causes! {
     HostMalformed "host-malformed",
     /// No virtual host has this name.
     HostUnknown "host-unknown",
+    /// The virtual host is reached by https alone.
+    HttpsNeeded "https-needed",
+    /// The virtual host asks for certificates, and the connection was made for another one.
+    HostMisdirected "host-misdirected",
     /// The method is not one that this server passes on.
     MethodUnsupported "method-unsupported",
     /// The protocol version is not one that this server speaks.
@@ -332,7 +336,8 @@ impl Cause {
             Self::BodyTooLarge => 413,
             Self::OriginRefused => 403,
             Self::HostUnknown => 404,
-            Self::TlsNameUnknown => 421,
+            Self::HttpsNeeded => 308,
+            Self::TlsNameUnknown | Self::HostMisdirected => 421,
             Self::TlsFailed => 500,
             Self::WebSocketMethod => 405,
             Self::WebSocketVersion => 426,

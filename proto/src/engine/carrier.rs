@@ -215,18 +215,23 @@ impl Engine {
 
     /// Tells a client's machine that its session is given up; returns the bytes of the error page.
     pub(super) fn fail_on(&mut self, carrier: Carrier, cause: Cause, now: Instant) -> usize {
+        self.fail_on_with(carrier, cause, cause.status(), now)
+    }
+
+    /// As [`fail_on`](Self::fail_on), with a status other than the cause's own.
+    pub(super) fn fail_on_with(&mut self, carrier: Carrier, cause: Cause, status: u16, now: Instant) -> usize {
         let Some(link) = self.links.at_mut(carrier.link) else { return 0 };
         let before = link.queued();
         match (&mut link.protocol, carrier.stream) {
             (Protocol::Http(http), _) => {
-                http.conn.fail(cause, now);
+                http.conn.fail_with(cause, status, now);
                 link.queued() - before
             }
             (Protocol::WebSocket(websocket), _) => {
                 websocket.conn.fail(cause, now);
                 0
             }
-            (Protocol::Http2(http2), Some(stream)) => http2.fail(stream, cause, now),
+            (Protocol::Http2(http2), Some(stream)) => http2.fail(stream, cause, status, now),
             (Protocol::Http2(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => 0,
         }
     }

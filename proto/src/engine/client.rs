@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::Engine;
 use super::app::AppInput;
 use super::carrier::Carrier;
+use super::https::Refusal;
 use super::link::Protocol;
 use super::report::{Access, Report};
 use super::route::Parcel;
@@ -36,17 +37,24 @@ impl Engine {
         let Some((listener, client)) = self.links.at(carrier.link).and_then(|link| link.client()) else { return };
         let Some(host) = self.hosts.find(listener, request.host()) else {
             let cause = if request.host().is_empty() { Cause::HostMissing } else { Cause::HostUnknown };
-            return self.refuse_request(carrier, &request, cause, now);
+            let refusal = self.refusal_on(carrier, cause);
+            return self.refuse_request(carrier, &request, refusal, now);
         };
+        let is_tls = self.links.at(carrier.link).is_some_and(|link| link.is_tls());
+        let (origin, is_forwarded_tls) = self.origin_of(client, &request);
+        let https = is_tls || is_forwarded_tls;
+        if let Err(refusal) = self.guard_https(carrier, listener, host, https, &request) {
+            return self.refuse_request(carrier, &request, refusal, now);
+        }
         let is_websocket = handshake::is_requested(&request);
         if is_websocket && let Err(cause) = self.check_handshake(host, &request) {
-            return self.refuse_request(carrier, &request, cause, now);
+            return self.refuse_request(carrier, &request, cause.into(), now);
         }
         if is_websocket && self.is_draining() {
-            return self.refuse_request(carrier, &request, Cause::Stopping, now);
+            return self.refuse_request(carrier, &request, Cause::Stopping.into(), now);
         }
         if let Err(cause) = self.has_room(host) {
-            return self.refuse_request(carrier, &request, cause, now);
+            return self.refuse_request(carrier, &request, cause.into(), now);
         }
         let body_bytes = self.hosts.list[host].body_bytes;
         let draining = self.is_draining();
@@ -54,13 +62,13 @@ impl Engine {
             && length > body_bytes
             && carrier.stream.is_some()
         {
-            return self.refuse_request(carrier, &request, Cause::BodyTooLarge, now);
+            return self.refuse_request(carrier, &request, Cause::BodyTooLarge.into(), now);
         }
         match (self.links.at_mut(carrier.link).map(|link| &mut link.protocol), carrier.stream) {
             (Some(Protocol::Http(http)), _) => {
                 if http.conn.limit_body(body_bytes, now).is_err() {
                     // The page is queued; the end of the connection counts the cause.
-                    return self.report_refused(client, &request, Cause::BodyTooLarge);
+                    return self.report_refused(client, &request, Cause::BodyTooLarge.into());
                 }
                 if draining {
                     http.conn.close_after_response(now);
@@ -75,9 +83,6 @@ impl Engine {
             (Some(Protocol::Http2(_)), _) => {}
             (Some(Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_)) | None, _) => return,
         }
-        let is_tls = self.links.at(carrier.link).is_some_and(|link| link.facts().is_some());
-        let (client, is_forwarded_tls) = self.origin_of(client, &request);
-        let https = is_tls || is_forwarded_tls;
         let session = Session {
             sid: self.sessions.next_sid(&mut *self.entropy),
             carrier,
@@ -85,7 +90,7 @@ impl Engine {
             server: None,
             capabilities: Default::default(),
             request_id: self.entropy.next_u64(),
-            client,
+            client: origin,
             https,
             port: self.listeners[listener].port(),
             // The body of an extended CONNECT is the WebSocket.
@@ -123,8 +128,9 @@ impl Engine {
     }
 
     /// Answers a request that gets no session.
-    fn refuse_request(&mut self, carrier: Carrier, request: &Request, cause: Cause, now: Instant) {
-        self.fail_on(carrier, cause, now);
+    fn refuse_request(&mut self, carrier: Carrier, request: &Request, refusal: Refusal, now: Instant) {
+        let Refusal { cause, status } = refusal;
+        self.fail_on_with(carrier, cause, status, now);
         let Some(link) = self.links.at(carrier.link) else { return };
         let Some((_, client)) = link.client() else { return };
         // Where it ends the connection, it is counted then.
@@ -132,10 +138,11 @@ impl Engine {
         if !ends_connection {
             self.stats.count(cause);
         }
-        self.report_refused(client, request, cause);
+        self.report_refused(client, request, refusal);
     }
 
-    fn report_refused(&mut self, client: PeerAddr, request: &Request, cause: Cause) {
+    fn report_refused(&mut self, client: PeerAddr, request: &Request, refusal: Refusal) {
+        let Refusal { cause, status } = refusal;
         if !self.config.access_log {
             return;
         }
@@ -146,7 +153,7 @@ impl Engine {
             host: String::from_utf8_lossy(request.host()).into_owned(),
             method: request.method().into(),
             target: request.target().into(),
-            status: cause.status(),
+            status,
             bytes_in: 0,
             bytes_out: 0,
             node: None,

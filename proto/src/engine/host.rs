@@ -6,7 +6,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::session::Server;
-use crate::config::{Config, NodeLoss, NodeName, Redispatch, SlowClient, WebSocketDeflate};
+use crate::config::{ClientAuth, Config, Hsts, NodeLoss, NodeName, Redispatch, SlowClient, WebSocketDeflate};
+use crate::http::AddedField;
 use crate::time::Duration;
 use crate::websocket::{self, handshake::DeflatePolicy};
 
@@ -32,6 +33,14 @@ pub(super) struct Host {
     pub node_loss: NodeLoss,
     pub websocket: Arc<websocket::Settings>,
     pub deflate: DeflatePolicy,
+    /// With which status requests in clear text are sent to TLS.
+    pub https_redirect: Option<u16>,
+    /// The listener there.
+    pub https_listener: Option<usize>,
+    /// What browsers are told over TLS.
+    pub hsts: Option<Arc<AddedField>>,
+    /// Clients are asked for certificates.
+    pub asks_certificates: bool,
 }
 
 /// All virtual hosts.
@@ -75,6 +84,10 @@ impl Hosts {
                     WebSocketDeflate::On => DeflatePolicy::PerMessage,
                     WebSocketDeflate::Context => DeflatePolicy::Context,
                 },
+                https_redirect: host.https_redirect,
+                https_listener: config.https_listener(index),
+                hsts: host.hsts.map(|hsts| Arc::new(hsts_field(hsts))),
+                asks_certificates: host.client_auth != ClientAuth::Off,
             });
         }
         let reached = config.listeners.iter().map(|listener| config.reached_by(listener)).collect();
@@ -104,6 +117,11 @@ impl Hosts {
         of(b"*")
     }
 
+    /// The hosts that are reached through a listener, in the order of its certificates.
+    pub fn reached_by(&self, listener: usize) -> &[usize] {
+        &self.reached[listener]
+    }
+
     /// Those of `hosts` that a node of this identity may serve.
     pub fn served_by(config: &Config, identity: &[u8], mut hosts: Vec<usize>) -> Vec<usize> {
         let exact = |name: &NodeName| matches!(name, NodeName::Exact(_)) && name.matches(identity);
@@ -126,6 +144,11 @@ impl Host {
     pub fn app(&self, refused: &[Server]) -> Option<usize> {
         self.apps.iter().copied().find(|app| !refused.contains(&Server::App(*app)))
     }
+}
+
+fn hsts_field(hsts: Hsts) -> AddedField {
+    AddedField::new("Strict-Transport-Security", hsts.field_value().as_bytes())
+        .expect("a number and two words make a field")
 }
 
 fn without_port(name: &[u8]) -> &[u8] {

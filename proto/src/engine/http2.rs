@@ -233,13 +233,13 @@ impl Http2Link {
     }
 
     /// Gives up a stream's session; returns the bytes of the error page.
-    pub fn fail(&mut self, stream: StreamId, cause: Cause, now: Instant) -> usize {
+    pub fn fail(&mut self, stream: StreamId, cause: Cause, status: u16, now: Instant) -> usize {
         if let Some(conn) = self.streams.get_mut(&stream).and_then(Stream::websocket) {
             conn.fail(cause, now);
             return 0;
         }
         let before = self.conn.queued();
-        self.conn.fail(stream, cause, now);
+        self.conn.fail_with(stream, cause, status, now);
         self.conn.queued().saturating_sub(before)
     }
 }

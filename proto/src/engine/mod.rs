@@ -29,6 +29,7 @@ mod contract;
 mod group;
 mod host;
 mod http2;
+mod https;
 mod intake;
 mod invariants;
 mod lifecycle;

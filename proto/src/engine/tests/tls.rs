@@ -4,6 +4,7 @@ mod browser;
 mod ends;
 mod handshake;
 mod hostile;
+mod hosts;
 mod traffic;
 
 use super::*;

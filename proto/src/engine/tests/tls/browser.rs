@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::client::ClientConnection;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 
 use super::*;
@@ -36,6 +36,25 @@ pub(super) struct Site {
     config: Config,
     roots: RootCertStore,
     stores: Stores,
+    /// Whom hosts with a `client-ca` know.
+    pub(super) ann: Person,
+}
+
+/// Somebody with a certificate.
+pub(super) struct Person {
+    pub(super) certificate: String,
+    key: KeyPair,
+}
+
+impl Person {
+    pub(super) fn new(name: &str) -> Self {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let mut certificate = CertificateParams::default();
+        certificate.distinguished_name = rcgen::DistinguishedName::new();
+        certificate.distinguished_name.push(rcgen::DnType::CommonName, name);
+        certificate.serial_number = Some(rcgen::SerialNumber::from(vec![0x0a, 0xbc]));
+        Self { certificate: certificate.self_signed(&key).unwrap().pem(), key }
+    }
 }
 
 impl Site {
@@ -44,6 +63,12 @@ impl Site {
         assert!(warnings.is_empty(), "{warnings:?}");
         let mut roots = RootCertStore::empty();
         fill(&mut config, &mut roots);
+        let ann = Person::new("Ann");
+        for (usage, file) in config.files_mut() {
+            if matches!(usage, FileUse::ClientCa(_)) {
+                file.body = ann.certificate.clone().into();
+            }
+        }
         let stores = Stores::new(&config, &WallClock::new(NOW)).unwrap();
         let entropy = Box::new(SeededEntropy::new([7; 32]));
         let mut engine = Engine::new(Arc::new(config.clone()), entropy, Instant::ZERO);
@@ -53,7 +78,7 @@ impl Site {
         let (written, shut) = (BTreeMap::new(), BTreeMap::new());
         let mut world = World { engine, now: Instant::ZERO, written, shut, reports: Vec::new() };
         world.run();
-        let mut site = Self { world, tape, config, roots, stores };
+        let mut site = Self { world, tape, config, roots, stores, ann };
         site.show();
         site
     }
@@ -80,12 +105,32 @@ impl Site {
         versions: &[&'static SupportedProtocolVersion],
         name: &str,
     ) -> Browser {
+        self.browser_of(None, link, versions, name, &[])
+    }
+
+    /// A browser that shows a certificate, and offers protocols.
+    pub(super) fn browser_of(
+        &self,
+        person: Option<&Person>,
+        link: LinkId,
+        versions: &[&'static SupportedProtocolVersion],
+        name: &str,
+        protocols: &[&str],
+    ) -> Browser {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_details(provider, Arc::new(WallClock::new(NOW)))
             .with_protocol_versions(versions)
             .unwrap()
-            .with_root_certificates(self.roots.clone())
-            .with_no_client_auth();
+            .with_root_certificates(self.roots.clone());
+        let mut config = match person {
+            None => config.with_no_client_auth(),
+            Some(Person { certificate, key }) => {
+                let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+                let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+                config.with_client_auth_cert(vec![certificate], key).unwrap()
+            }
+        };
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let name = ServerName::try_from(name.to_string()).unwrap();
         let client = ClientConnection::new(Arc::new(config), name).unwrap();
         Browser { link, client, step: usize::MAX, received: Vec::new(), error: None, has_heard_goodbye: false }
