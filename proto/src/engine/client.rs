@@ -58,12 +58,6 @@ impl Engine {
         }
         let body_bytes = self.hosts.list[host].body_bytes;
         let draining = self.is_draining();
-        if let BodySize::Length(length) = request.body
-            && length > body_bytes
-            && carrier.stream.is_some()
-        {
-            return self.refuse_request(carrier, &request, Cause::BodyTooLarge.into(), now);
-        }
         match (self.links.at_mut(carrier.link).map(|link| &mut link.protocol), carrier.stream) {
             (Some(Protocol::Http(http)), _) => {
                 if http.conn.limit_body(body_bytes, now).is_err() {
@@ -77,7 +71,7 @@ impl Engine {
             (Some(Protocol::Http2(http2)), Some(stream)) if !is_websocket => {
                 if http2.conn.limit_body(stream, body_bytes, now).is_err() {
                     self.stats.count(Cause::BodyTooLarge);
-                    return self.report_refused(client, &request, Cause::BodyTooLarge);
+                    return self.report_refused(client, &request, Cause::BodyTooLarge.into());
                 }
             }
             (Some(Protocol::Http2(_)), _) => {}

@@ -94,10 +94,7 @@ impl Engine {
     pub(super) fn refusal_on(&self, carrier: Carrier, cause: Cause) -> Refusal {
         let may_be_elsewhere =
             carrier.stream.is_some() || self.links.at(carrier.link).is_some_and(|link| link.is_tls());
-        match cause {
-            Cause::HostUnknown if may_be_elsewhere => Refusal { cause, status: 421 },
-            cause => cause.into(),
-        }
+        if cause == Cause::HostUnknown && may_be_elsewhere { Refusal { cause, status: 421 } } else { cause.into() }
     }
 }
 

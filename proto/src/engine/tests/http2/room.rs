@@ -85,7 +85,14 @@ impl App for Crowd {
                 replies.body(sid, Bytes::from(alloc::vec![b'x'; 1000]));
                 if rooms < 10 { replies.wait_for_room(sid) } else { replies.end(sid) }
             }
-            _ => {}
+            AppInput::Body { .. }
+            | AppInput::BodyEnd { .. }
+            | AppInput::WebSocket { .. }
+            | AppInput::Close { .. }
+            | AppInput::Msg { .. }
+            | AppInput::End { .. }
+            | AppInput::Wake
+            | AppInput::Timeout => {}
         }
     }
 }

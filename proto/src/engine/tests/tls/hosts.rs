@@ -33,9 +33,9 @@ impl Site {
 
     /// The status and cause of the last request.
     fn last_access(&self) -> (u16, Cause) {
-        let access = self.world.reports.iter().rev().find_map(|report| match report {
-            Report::Access(access) => Some(access),
-            _ => None,
+        let access = self.world.reports.iter().rev().find_map(|report| {
+            let Report::Access(access) = report else { return None };
+            Some(access)
         });
         access.map(|access| (access.status, access.cause)).unwrap()
     }
