@@ -105,6 +105,7 @@ impl Http2Link {
     pub fn check_invariants(&self) {
         assert!(self.ready.is_empty() && self.served.is_empty(), "all streams are settled");
         assert!(self.crowded_out.is_empty() || !self.conn.has_room(), "whoever has room is written");
+        assert!(self.conn.is_settled(), "nobody is asked to write what is not there");
         let held: usize = self.streams.values().filter_map(|stream| Some(stream.tunnel.as_ref()?.held)).sum();
         assert_eq!(held, self.held, "the machines of WebSockets are on the ledger");
         for (id, stream) in &self.streams {

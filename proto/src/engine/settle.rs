@@ -61,17 +61,13 @@ impl Engine {
         if link.stage == Stage::Open {
             self.settle_streams(slot, now);
         }
-        let Some(link) = self.links.at_mut(slot) else { return };
-        if link.stage == Stage::Open {
-            let ready = link.blocked == 0
-                && match &link.protocol {
-                    Protocol::Http(http) => !link.paused && http.conn.room() > 0,
-                    Protocol::Http2(http2) => http2.conn.room() > 0,
-                    Protocol::WebSocket(_) => !link.paused,
-                    Protocol::Node(_) | Protocol::Proxy(_) => true,
-                };
-            if ready && !link.inbox.is_empty() {
+        if self.links.at(slot).is_some_and(|link| link.stage == Stage::Open) {
+            // What is taken in may be released at once, which is for the client to know, and makes room for more.
+            let mut before = usize::MAX;
+            while let Some(waiting) = self.offerable(slot).filter(|waiting| *waiting < before) {
+                before = waiting;
                 self.offer_inbox(slot, now);
+                self.settle_streams(slot, now);
             }
             self.conclude_eof(slot, now);
             self.notice_close(slot, now);
@@ -92,6 +88,18 @@ impl Engine {
             self.outputs.push_back(Output::Shut(id, Shut::Write));
         }
         self.book(slot, now);
+    }
+
+    /// How many bytes wait for the machine of a link that can take some.
+    fn offerable(&self, slot: usize) -> Option<usize> {
+        let link = self.links.at(slot).filter(|link| link.stage == Stage::Open && link.blocked == 0)?;
+        let is_ready = match &link.protocol {
+            Protocol::Http(http) => !link.paused && http.conn.room() > 0,
+            Protocol::Http2(http2) => http2.conn.room() > 0,
+            Protocol::WebSocket(_) => !link.paused,
+            Protocol::Node(_) | Protocol::Proxy(_) => true,
+        };
+        (is_ready && !link.inbox.is_empty()).then(|| link.inbox.len())
     }
 
     /// Tells a client's machine that nothing follows what it was given.

@@ -331,6 +331,11 @@ impl Connection {
         &self.tally
     }
 
+    /// Whether everything that was sent or released has become bytes, as far as it can.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.closing.is_some() || !self.is_dirty
+    }
+
     fn is_due(&self) -> bool {
         self.closing.is_none() && (self.is_dirty || (self.is_full && self.outbound.len() < pipe::OUT_HIGH / 2))
     }
