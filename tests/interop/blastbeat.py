@@ -34,7 +34,7 @@ class Line:
         return self.text
 
     def fits(self, name, fields):
-        return self.name == name and all(self.fields.get(key.replace("_", "-")) == str(value)
+        return name in (None, self.name) and all(self.fields.get(key.replace("_", "-")) == str(value)
                                          for key, value in fields.items())
 
 
@@ -50,9 +50,10 @@ class Server:
         self.process = subprocess.Popen([TARGET / program, path, *flags], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
-        wanted = len(re.findall(r"^(?:bind|zmq) *=", ini, re.MULTILINE))
+        wanted = len(re.findall(r"^(?:bind|bind-ssl|zmq) *=", ini, re.MULTILINE))
         listening = [self.log("listening", after=0, nth=nth) for nth in range(wanted)]
         self.http = [line.fields["address"] for line in listening if line.fields["serves"] == "http"]
+        self.https = [line.fields["address"] for line in listening if line.fields["serves"] == "https"]
         self.zmq = [line.fields["address"] for line in listening if line.fields["serves"] == "zmq"]
 
     def _read(self):
@@ -65,7 +66,7 @@ class Server:
             self.changed.notify_all()
 
     def log(self, name, after=0, nth=0, **fields):
-        """Waits for the nth line of that name with those fields."""
+        """Waits for the nth line of that name, or of any, with those fields."""
         deadline = time.monotonic() + PATIENCE
         with self.changed:
             while True:
@@ -87,6 +88,10 @@ class Server:
         return int(self.http[0].rsplit(":", 1)[1])
 
     @property
+    def tls_port(self):
+        return int(self.https[0].rsplit(":", 1)[1])
+
+    @property
     def url(self):
         return f"http://127.0.0.1:{self.port}"
 
@@ -94,6 +99,10 @@ class Server:
     def endpoint(self):
         address = self.zmq[0]
         return address.replace("unix:", "ipc://") if address.startswith("unix:") else "tcp://" + address
+
+    @property
+    def tls_url(self):
+        return f"https://localhost:{self.tls_port}"
 
     def connect(self):
         stream = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
@@ -104,6 +113,11 @@ class Server:
         """Resident bytes."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024
+
+    def seconds(self):
+        """Of CPU that it has used."""
+        times = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
     def stop(self):
         """Asks it to drain and waits; it has to end by itself, with 0 and without a panic."""

@@ -3,6 +3,7 @@ import contextlib
 import pytest
 
 from blastbeat import Server
+from frames import Wire
 
 ONE_HOST = """\
 bind = 127.0.0.1:0
@@ -24,3 +25,5 @@ def start(program, tmp_path):
     """Starts servers; each has to end well when the test is over."""
     with contextlib.ExitStack() as stack:
         yield lambda ini=ONE_HOST: stack.enter_context(Server(program, tmp_path, ini))
+        # A server that ends waits for clients that are still there.
+        Wire.close_all()
