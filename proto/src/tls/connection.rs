@@ -12,7 +12,7 @@ use core::mem;
 use std::io::{BufRead, IoSlice, Read, Write};
 
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
-use rustls::{Error, ServerConnection};
+use rustls::{Error, PeerIncompatible, ServerConnection};
 
 use super::facts::Facts;
 use super::failure::Failure;
@@ -40,6 +40,7 @@ const BUFFER_MIN: usize = 4096;
 const ALERT: [u8; 6] = [21, 3, 3, 0, 2, 2];
 const HANDSHAKE_FAILURE: u8 = 40;
 const DECODE_ERROR: u8 = 50;
+const PROTOCOL_VERSION: u8 = 70;
 const UNRECOGNIZED_NAME: u8 = 112;
 
 const NOT_ESTABLISHED: Misuse = Misuse("plaintext is sent on a connection that is established");
@@ -370,8 +371,13 @@ impl Connection {
 
     /// The library refuses what a client says first.
     fn refuse(&mut self, error: Error, mut alert: AcceptedAlert) -> Failure {
-        let written = alert.write_all(&mut Outbound(&mut self.outbound));
-        debug_assert!(written.is_ok(), "a rope takes everything");
+        // Only those who know nothing newer than TLS 1.1 leave it out (RFC 5246, E.1; RFC 9155).
+        if error == Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired) {
+            self.send_clear_alert(PROTOCOL_VERSION);
+        } else {
+            let written = alert.write_all(&mut Outbound(&mut self.outbound));
+            debug_assert!(written.is_ok(), "a rope takes everything");
+        }
         Failure::at_hello(error)
     }
 

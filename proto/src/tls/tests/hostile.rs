@@ -68,6 +68,9 @@ fn versions_of_old_are_refused() {
     let at = hello.windows(versions.len()).position(|window| window == versions).unwrap();
     hello[at + 6] = 2;
     assert_eq!(assert_refuses(&hello, Cause::TlsNegotiation), Some(70), "protocol_version");
+    // TLS 1.0 as OpenSSL says it: without the extensions that came with TLS 1.2.
+    let hello = [&[22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 1][..], &[7; 32], &[0, 0, 2, 0, 0x2f, 1, 0]].concat();
+    assert_eq!(assert_refuses(&hello, Cause::TlsNegotiation), Some(70), "protocol_version");
 }
 
 #[test]
