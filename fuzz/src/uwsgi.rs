@@ -1,7 +1,7 @@
 //! Packets and requests in arbitrary bytes.
 
 use blastbeat_proto::address::PeerAddr;
-use blastbeat_proto::http::Request;
+use blastbeat_proto::http::{Request, has_token, tokens};
 use blastbeat_proto::limits::Limits;
 use blastbeat_proto::uwsgi::{self, Context};
 
@@ -44,6 +44,7 @@ fn request(data: &[u8]) {
         https: data.len().is_multiple_of(2),
         request_id: data.len() as u64,
         redispatched: data.len().is_multiple_of(3),
+        variables: &[],
     };
     let mut packet = b"before".to_vec();
     if uwsgi::encode_request(&mut packet, &request, &context).is_err() {
@@ -56,7 +57,17 @@ fn request(data: &[u8]) {
     assert!(shown.iter().all(|(name, _)| !name.iter().any(|byte| byte.is_ascii_lowercase() || *byte == b'-')));
     assert!(shown.iter().all(|(name, _)| *name != b"HTTP_PROXY"));
     let posing = |name: &[u8]| name.contains(&b'_') || name.eq_ignore_ascii_case(b"proxy");
-    let kept = request.fields.iter().filter(|(name, _)| !posing(name)).count();
+    let fields = &request.fields;
+    let upgrades = |to| fields.all("upgrade").any(|value| has_token(value, to));
+    // What asks for HTTP/2 is left out, and a Connection field with it that has nothing else to say.
+    let is_left_out = |name: &[u8], value: &[u8]| {
+        let asks =
+            |token: &[u8]| token.eq_ignore_ascii_case(b"upgrade") || token.eq_ignore_ascii_case(b"http2-settings");
+        asks(name) || (name.eq_ignore_ascii_case(b"connection") && tokens(value).all(asks))
+    };
+    let asks_for_http2 = upgrades("h2c") && !upgrades("websocket");
+    let is_kept = |(name, value): &(&[u8], &[u8])| !posing(name) && !(asks_for_http2 && is_left_out(name, value));
+    let kept = fields.iter().filter(is_kept).count();
     let host_added = request.fields.find("host").is_none() && !request.host().is_empty();
     assert_eq!(shown.len(), kept + usize::from(host_added));
 }

@@ -124,8 +124,15 @@ fn encode(request: &'static [u8]) -> impl FnMut() -> usize {
     let mut out = Vec::new();
     move || {
         let remote = PeerAddr::Ip(PEER);
-        let context =
-            uwsgi::Context { section: "*", port: 80, remote, https: false, request_id: 7, redispatched: false };
+        let context = uwsgi::Context {
+            section: "*",
+            port: 80,
+            remote,
+            https: false,
+            request_id: 7,
+            redispatched: false,
+            variables: &[],
+        };
         out.clear();
         uwsgi::encode_request(&mut out, black_box(&request), &context).expect("it fits");
         out.len()

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::address::{PeerAddr, split_port};
 use crate::error::Cause;
-use crate::http::{Request, Response, Version, push_decimal};
+use crate::http::{Request, Response, Version, has_token, push_decimal, tokens};
 use crate::limits::Limits;
 
 /// Bytes in front of the pairs.
@@ -38,6 +38,8 @@ pub struct Context<'a> {
     pub request_id: u64,
     /// Whether another node may have seen the request before: it was lost, or refused it.
     pub redispatched: bool,
+    /// More, by name: what is known of the client's TLS.
+    pub variables: &'a [(&'a str, &'a str)],
 }
 
 /// Appends a whole packet for `request`.
@@ -157,12 +159,17 @@ fn put_request(out: &mut Vec<u8>, request: &Request, context: &Context<'_>) {
     put(out, b"PATH_INFO", request.path());
     put(out, b"QUERY_STRING", request.query());
     let (mut content_type, mut content_length, mut host_given) = (None, None, false);
+    let (mut asks_for_http2, mut asks_for_websocket) = (false, false);
     for (name, value) in fields.iter() {
         // The length tells most names apart before their letters are looked at.
         match name.len() {
             12 if name.eq_ignore_ascii_case(b"content-type") => content_type = content_type.or(Some(value)),
             14 if name.eq_ignore_ascii_case(b"content-length") => content_length = content_length.or(Some(value)),
             4 if name.eq_ignore_ascii_case(b"host") => host_given = true,
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                asks_for_http2 |= has_token(value, "h2c");
+                asks_for_websocket |= has_token(value, "websocket");
+            }
             _ => {}
         }
     }
@@ -179,7 +186,11 @@ fn put_request(out: &mut Vec<u8>, request: &Request, context: &Context<'_>) {
     for (name, value) in fields.iter() {
         // The authority of an absolute target replaces Host (RFC 9112, 3.2.2).
         let is_host = name.len() == 4 && name.eq_ignore_ascii_case(b"host");
-        put_field(out, name, if is_host { request.host() } else { value });
+        if asks_for_http2 && !asks_for_websocket {
+            put_field_without_http2(out, name, if is_host { request.host() } else { value });
+        } else {
+            put_field(out, name, if is_host { request.host() } else { value });
+        }
     }
     if !host_given && !request.host().is_empty() {
         put(out, b"HTTP_HOST", request.host());
@@ -195,6 +206,9 @@ fn put_request(out: &mut Vec<u8>, request: &Request, context: &Context<'_>) {
     }
     if context.redispatched {
         put(out, b"REDISPATCHED", b"1");
+    }
+    for (name, value) in context.variables {
+        put(out, name.as_bytes(), value.as_bytes());
     }
 }
 
@@ -248,6 +262,23 @@ fn put_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend(name.iter().map(|byte| if *byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
     put_length(out, value.len());
     out.extend_from_slice(value);
+}
+
+/// A field of a request that would rather go on in HTTP/2, which is nobody's business but ours (RFC 9113, 3.1): a node that
+/// obeyed would break the connection.
+fn put_field_without_http2(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+    if is("upgrade") || is("http2-settings") {
+        return;
+    }
+    if !is("connection") {
+        return put_field(out, name, value);
+    }
+    let asks = |token: &&[u8]| token.eq_ignore_ascii_case(b"upgrade") || token.eq_ignore_ascii_case(b"http2-settings");
+    let rest: Vec<&[u8]> = tokens(value).filter(|token| !asks(token)).collect();
+    if !rest.is_empty() {
+        put_field(out, name, &rest.join(&b", "[..]));
+    }
 }
 
 /// The target as it was sent; of an absolute one what follows the authority, which is HTTP_HOST.

@@ -11,6 +11,7 @@ use crate::error::Cause;
 use crate::http::{Request, Response};
 use crate::message::Sid;
 use crate::time::Instant;
+use crate::tls;
 use crate::websocket;
 
 /// An application inside the server.
@@ -39,6 +40,11 @@ pub enum AppInput<'a> {
         request: &'a Request,
         /// Who sent it.
         client: PeerAddr,
+        /// It came by TLS, to here or to a proxy that is trusted.
+        https: bool,
+        /// What the client's handshake with this server has agreed on. The certificate in it was asked for by the virtual
+        /// host that the handshake was for, which is this one if this one asks for certificates.
+        tls: Option<&'a tls::Facts>,
     },
     /// A piece of the request's body (`body`).
     Body {

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use super::Engine;
+use super::https::{Variables, fingerprint_of};
 use super::link::Link;
 use super::push::Push;
 use super::report::Access;
@@ -131,6 +132,9 @@ impl Engine {
         session.credit = Default::default();
         self.nodes.list[node].open += usize::from(session.is_open());
         let host = &self.hosts.list[session.host];
+        let facts = self.links.at(session.carrier.link).and_then(Link::facts);
+        let fingerprint = facts.and_then(fingerprint_of);
+        let variables = Variables::new(facts, host.asks_certificates, fingerprint.as_deref());
         let context = uwsgi::Context {
             section: &host.name,
             port: session.port,
@@ -138,6 +142,7 @@ impl Engine {
             request_id: session.request_id,
             https: session.https,
             redispatched: session.redispatched,
+            variables: variables.list(),
         };
         let mut packet = core::mem::take(&mut self.scratch);
         packet.clear();
@@ -183,7 +188,13 @@ impl Engine {
         session.capabilities = Default::default();
         let (sid, kept, uploaded) = (session.sid, session.kept.pieces(), session.uploaded);
         if let Some(mut called) = self.apps[app].app.take() {
-            let input = super::app::AppInput::Request { sid, request: &session.request, client: session.client };
+            let input = super::app::AppInput::Request {
+                sid,
+                request: &session.request,
+                client: session.client,
+                https: session.https,
+                tls: self.links.at(session.carrier.link).and_then(Link::facts),
+            };
             called.handle(input, &mut self.replies, now);
             self.stats.messages_out += 1;
             self.apps[app].app = Some(called);

@@ -16,6 +16,7 @@ use super::carrier::Carrier;
 use super::link::Protocol;
 use crate::error::Cause;
 use crate::http::{AddedField, Request, reason};
+use crate::tls::{ClientCertificate, Facts};
 
 /// Why a request does not go on, and the status that says so.
 pub(super) struct Refusal {
@@ -96,6 +97,49 @@ impl Engine {
             carrier.stream.is_some() || self.links.at(carrier.link).is_some_and(|link| link.is_tls());
         if cause == Cause::HostUnknown && may_be_elsewhere { Refusal { cause, status: 421 } } else { cause.into() }
     }
+}
+
+/// What a node is told of a client's TLS, by the names that other servers use.
+pub(super) struct Variables<'f> {
+    list: [(&'static str, &'f str); 7],
+    len: usize,
+}
+
+impl<'f> Variables<'f> {
+    /// Of clients without TLS there is nothing to tell. `asks` if their host asks for certificates.
+    pub fn new(facts: Option<&'f Facts>, asks: bool, fingerprint: Option<&'f str>) -> Self {
+        let mut variables = Self { list: [("", ""); 7], len: 0 };
+        let Some(facts) = facts else { return variables };
+        variables.push("SSL_PROTOCOL", facts.version.name());
+        variables.push("SSL_CIPHER", facts.cipher);
+        match &facts.client {
+            // A handshake for another host may have asked, and be none of this one's business.
+            Some(client) if asks => {
+                variables.push("SSL_CLIENT_VERIFY", "SUCCESS");
+                variables.push("SSL_CLIENT_S_DN", &client.subject);
+                variables.push("SSL_CLIENT_I_DN", &client.issuer);
+                variables.push("SSL_CLIENT_SERIAL", &client.serial);
+                variables.push("SSL_CLIENT_FINGERPRINT", fingerprint.unwrap_or_default());
+            }
+            None if asks => variables.push("SSL_CLIENT_VERIFY", "NONE"),
+            Some(_) | None => {}
+        }
+        variables
+    }
+
+    fn push(&mut self, name: &'static str, value: &'f str) {
+        self.list[self.len] = (name, value);
+        self.len += 1;
+    }
+
+    pub fn list(&self) -> &[(&'static str, &'f str)] {
+        &self.list[..self.len]
+    }
+}
+
+/// The fingerprint of a client's certificate, in digits.
+pub(super) fn fingerprint_of(facts: &Facts) -> Option<String> {
+    facts.client.as_ref().map(ClientCertificate::fingerprint_hex)
 }
 
 /// The path and query of a target, for behind an authority.

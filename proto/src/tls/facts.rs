@@ -103,13 +103,19 @@ pub fn fingerprint(certificate: &[u8]) -> [u8; 32] {
     fingerprint
 }
 
-impl fmt::Display for Version {
+impl Version {
     /// As other servers write it: `TLSv1.3`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Tls12 => "TLSv1.2",
             Self::Tls13 => "TLSv1.3",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

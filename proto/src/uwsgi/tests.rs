@@ -1,7 +1,14 @@
 use super::*;
 
-const CONTEXT: Context<'_> =
-    Context { section: "example.com", port: 8080, remote: REMOTE, https: false, request_id: 0x1f, redispatched: false };
+const CONTEXT: Context<'_> = Context {
+    section: "example.com",
+    port: 8080,
+    remote: REMOTE,
+    https: false,
+    request_id: 0x1f,
+    redispatched: false,
+    variables: &[],
+};
 
 const REMOTE: PeerAddr =
     PeerAddr::Ip(core::net::SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 200, 1)), 54321));
@@ -62,13 +69,34 @@ fn a_request_becomes_its_variables_in_order() {
 
 #[test]
 fn what_came_by_tls_and_for_the_second_time_says_so_at_the_end() {
-    let context = Context { https: true, redispatched: true, ..CONTEXT };
+    let context = Context { https: true, redispatched: true, variables: &[("SSL_PROTOCOL", "TLSv1.3")], ..CONTEXT };
     let lines = lines(&encode(&request("GET / HTTP/1.0\r\n\r\n"), &context));
     assert!(lines.contains(&"SERVER_PROTOCOL=HTTP/1.0".to_owned()));
     assert_eq!(
         lines[lines.len() - 5..],
-        ["REQUEST_URI=/", "REQUEST_SCHEME=https", "REQUEST_ID=000000000000001f", "HTTPS=on", "REDISPATCHED=1"]
+        ["REQUEST_SCHEME=https", "REQUEST_ID=000000000000001f", "HTTPS=on", "REDISPATCHED=1", "SSL_PROTOCOL=TLSv1.3"]
     );
+}
+
+#[test]
+fn nothing_is_told_of_an_upgrade_to_http2() {
+    for (fields, expected) in [
+        ("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n", &[][..]),
+        (
+            "HTTP2-Settings: AAM\r\nupgrade: H2C\r\nconnection: keep-alive,upgrade, x\r\n",
+            &["HTTP_CONNECTION=keep-alive, x"],
+        ),
+        ("Upgrade: h2c\r\nX: y\r\n", &["HTTP_X=y"]),
+        ("Upgrade: TLS/1.0\r\nConnection: upgrade\r\n", &["HTTP_UPGRADE=TLS/1.0", "HTTP_CONNECTION=upgrade"]),
+        (
+            "Upgrade: websocket, h2c\r\nConnection: upgrade\r\n",
+            &["HTTP_UPGRADE=websocket, h2c", "HTTP_CONNECTION=upgrade"],
+        ),
+    ] {
+        let lines = lines(&encode(&request(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")), &CONTEXT));
+        let http: Vec<_> = lines.iter().filter(|line| line.starts_with("HTTP_") && *line != "HTTP_HOST=a").collect();
+        assert_eq!(http, expected, "{fields}");
+    }
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! What a virtual host wants of TLS.
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
 use super::browser::{Browser, Person, Site, TLS12, TLS13};
 use super::*;
 
 /// Listener 0 is of TLS, listener 1 of nodes, listener 2 in clear text. The host `b.test` asks for certificates.
 const HOSTS: &str = "[blastbeat]\nbind-ssl = 127.0.0.1:8443\nzmq = tcp://127.0.0.1:5000\nbind = 127.0.0.1:80 h2c\n\
     trusted-proxy = 192.0.2.0/24\n\n\
-    [blastbeat:a.test]\nalias = *.a.test\nnode = one\ncertificate = a.pem\nkey = a.key\nhttps-redirect = on\n\
+    [blastbeat:a.test]\nalias = *.a.test\nnode = one\nnode = two\ncertificate = a.pem\nkey = a.key\nhttps-redirect = on\n\
     hsts = 300 includeSubDomains\n\n\
-    [blastbeat:b.test]\nnode = one\ncertificate = b.pem\nkey = b.key\nclient-ca = ca.pem\nclient-auth = optional\n";
+    [blastbeat:b.test]\nnode = one\nnode = two\ncertificate = b.pem\nkey = b.key\nclient-ca = ca.pem\nclient-auth = optional\n";
 
 /// A request as HTTP/2 has it, behind the beginning of a connection: all names from the static table, all values in
 /// clear (RFC 7541, 6.2.3).
@@ -162,4 +165,59 @@ fn the_handshake_of_tls_1_2_is_told_apart_as_well() {
     browser.run(&mut site.world);
     browser.send(&mut site.world, b"GET / HTTP/1.1\r\nHost: b.test\r\n\r\n");
     assert!(browser.text(&mut site.world).starts_with("HTTP/1.1 421 "));
+}
+
+/// The variables of TLS in a request as a node gets it.
+fn variables(packet: &[u8]) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let pairs = crate::uwsgi::pairs(packet).map(|pair| pair.map(|(name, value)| (text(name), text(value))).unwrap());
+    pairs.filter(|(name, _)| name.starts_with("SSL_") || name.starts_with("HTTPS") || name == "HTTP2").collect()
+}
+
+#[test]
+fn a_node_learns_of_the_clients_certificate() {
+    for (shows, name, host, protocol) in [
+        (true, "b.test", "b.test", "http/1.1"),
+        (true, "b.test", "b.test", "h2"),
+        (false, "b.test", "b.test", "http/1.1"),
+        (false, "a.test", "a.test", "http/1.1"),
+        (true, "b.test", "a.test", "http/1.1"),
+    ] {
+        let mut site = Site::new(HOSTS);
+        let mut one = Node::connect(&mut site.world, "one");
+        let ann = core::mem::replace(&mut site.ann, Person::new("nobody"));
+        let mut browser = site.https(shows.then_some(&ann), name, protocol);
+        match protocol {
+            "h2" => browser.send(&mut site.world, &http2_request(host)),
+            _ => browser.send(&mut site.world, format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()),
+        }
+        let [(_, _, packet)] = &one.receive(&mut site.world)[..] else { panic!("a request") };
+        let mut expected = vec![("HTTPS", "on")];
+        if protocol == "h2" {
+            expected.push(("HTTP2", "on"));
+        }
+        let cipher =
+            browser.client.negotiated_cipher_suite().unwrap().suite().as_str().unwrap().replace("TLS13", "TLS");
+        expected.extend([("SSL_PROTOCOL", "TLSv1.3"), ("SSL_CIPHER", &cipher)]);
+        let der = CertificateDer::from_pem_slice(ann.certificate.as_bytes()).unwrap();
+        let fingerprint: String = crate::tls::fingerprint(&der).iter().map(|byte| format!("{byte:02x}")).collect();
+        match (shows, host) {
+            (true, "b.test") => expected.extend([
+                ("SSL_CLIENT_VERIFY", "SUCCESS"),
+                ("SSL_CLIENT_S_DN", "CN=Ann"),
+                ("SSL_CLIENT_I_DN", "CN=Ann"),
+                ("SSL_CLIENT_SERIAL", "0ABC"),
+                ("SSL_CLIENT_FINGERPRINT", &fingerprint),
+            ]),
+            (false, "b.test") => expected.push(("SSL_CLIENT_VERIFY", "NONE")),
+            _ => {}
+        }
+        let expected: Vec<_> = expected.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        assert_eq!(variables(packet), expected, "{shows} {host} {protocol}");
+        // Whoever gets the request next is told the same.
+        let mut two = Node::connect(&mut site.world, "two");
+        site.world.eof(one.link);
+        let [(_, kind, packet)] = &two.receive(&mut site.world)[..] else { panic!("the request") };
+        assert_eq!((kind.as_str(), variables(packet)), ("uwsgi", expected));
+    }
 }
