@@ -104,6 +104,8 @@ kinds! {
     Unpipe "unpipe",
     /// The head of an answer to a request that the client has not made.
     Push "push",
+    /// Let the client's connection end when what is under way is answered.
+    GoAway "goaway",
 }
 
 impl Kind {
@@ -132,7 +134,8 @@ impl Kind {
             | Self::NoEcho
             | Self::Pipe
             | Self::Unpipe
-            | Self::Push => false,
+            | Self::Push
+            | Self::GoAway => false,
         }
     }
 }

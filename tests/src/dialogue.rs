@@ -510,7 +510,8 @@ fn describe(body: &[u8]) -> String {
     let query = get("QUERY_STRING");
     let path = if query.is_empty() { get("PATH_INFO") } else { format!("{}?{query}", get("PATH_INFO")) };
     assert!(get("REQUEST_URI").trim_end_matches('?').ends_with(path.trim_start_matches('*')), "{path}: {text}");
-    assert_eq!(get("REQUEST_SCHEME"), "http");
+    let https = variables.iter().any(|(name, value)| name == "HTTPS" && value == b"on");
+    assert_eq!(get("REQUEST_SCHEME"), if https { "https" } else { "http" });
     let asks: Vec<_> = frames::FIELDS.iter().map(|(name, value)| (packet::variable(name), value.as_bytes())).collect();
     let asks = |name: &str, value: &[u8]| asks.iter().any(|(other, wanted)| other == name && *wanted == value);
     let opens = variables.iter().filter(|(name, value)| asks(name, value)).count() == frames::FIELDS.len();

@@ -84,6 +84,7 @@ dialogues! {
     expect_continue
     expect_refused_early
     framing_faults_of_nodes
+    goaway
     groups
     groups_body
     groups_max
@@ -95,6 +96,7 @@ dialogues! {
     hosts
     http_1_0
     http_1_0_chunks
+    https_redirect
     inactivity
     interim_responses
     keep_alive
@@ -128,6 +130,7 @@ dialogues! {
     unknown_types
     unsound_heads_of_nodes
     upload_cut
+    upgrade_to_http2
     uploads
     websocket_behind_the_handshake
     websocket_capacity

@@ -172,6 +172,7 @@ fn weight(kind: Kind, is_routed: bool) -> Weight {
         | Kind::Echo
         | Kind::NoEcho
         | Kind::Pipe
-        | Kind::Unpipe => Weight::None,
+        | Kind::Unpipe
+        | Kind::GoAway => Weight::None,
     }
 }

@@ -106,6 +106,7 @@ impl Engine {
             Kind::Chunk => self.on_chunk(slot, body, now),
             Kind::End => self.on_end(slot, now),
             Kind::Retry => self.on_retry(slot, now),
+            Kind::GoAway => self.on_goaway(slot, now),
             Kind::WebSocket | Kind::WebSocketText | Kind::WebSocketBinary => {
                 let sent = message_of(kind, body).and_then(|message| self.on_message(slot, message, now));
                 self.or_complain(slot, kind, sent);
@@ -378,6 +379,7 @@ impl Engine {
             }
             Reply::End => self.on_app_end(slot, now),
             Reply::Retry => self.on_retry(slot, now),
+            Reply::GoAway => self.on_goaway(slot, now),
             Reply::Open => match self.sessions.at(slot) {
                 Some(session) if session.is_open() && session.redispatched => {}
                 Some(session) if session.is_websocket && !session.is_answered() => self.open_websocket(slot, None, now),

@@ -117,6 +117,7 @@ pub(super) enum Reply {
     Push { url: String, head: Response, body: Bytes },
     End,
     Retry,
+    GoAway,
     Room,
 }
 
@@ -208,6 +209,12 @@ impl Replies {
     /// Passes the request on to a node.
     pub fn retry(&mut self, sid: Sid) {
         self.list.push((sid, Reply::Retry));
+    }
+
+    /// Lets the client's connection take no more requests: it closes when those under way are answered. Say it before the
+    /// session's answer is complete. A WebSocket closes at once, with 1001, and alone.
+    pub fn go_away(&mut self, sid: Sid) {
+        self.list.push((sid, Reply::GoAway));
     }
 
     /// Asks for [`AppInput::Room`] when less than half of what may be queued for the client is.

@@ -5,6 +5,8 @@
 
 use alloc::boxed::Box;
 
+use bytes::Bytes;
+
 use super::Engine;
 use super::contract::Shut;
 use super::link::{Link, Protocol, WebSocketLink};
@@ -234,6 +236,24 @@ impl Engine {
             (Protocol::Http2(http2), Some(stream)) => http2.fail(stream, cause, status, now),
             (Protocol::Http2(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => 0,
         }
+    }
+
+    /// Sends a session's client away: a WebSocket closes, any other connection does when what is under way is answered.
+    pub(super) fn on_goaway(&mut self, slot: usize, now: Instant) {
+        let Some(session) = self.sessions.at(slot) else { return };
+        if session.is_open() {
+            let close = websocket::Close { code: Some(Cause::Stopping.close_code()), reason: Bytes::new() };
+            let closed = self.close_websocket(slot, close, now);
+            debug_assert!(closed.is_ok(), "1001 may be sent");
+            return;
+        }
+        let link = session.carrier.link;
+        match self.links.at_mut(link).map(|link| &mut link.protocol) {
+            Some(Protocol::Http(http)) => http.conn.close_after_response(now),
+            Some(Protocol::Http2(http2)) => http2.conn.close_after_responses(now),
+            Some(Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_)) | None => {}
+        }
+        self.touch(link);
     }
 
     /// Cuts a client off that takes too much, or too little: its connection, or its stream alone.

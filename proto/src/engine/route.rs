@@ -192,7 +192,8 @@ impl Engine {
             | Kind::NoEcho
             | Kind::Pipe
             | Kind::Unpipe
-            | Kind::Push => Err(Cause::RouteUnsupported),
+            | Kind::Push
+            | Kind::GoAway => Err(Cause::RouteUnsupported),
         }
     }
 

@@ -10,6 +10,7 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
+mod goaway;
 mod hostile;
 mod http2;
 mod tls;
