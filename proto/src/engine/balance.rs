@@ -336,6 +336,8 @@ impl Engine {
             sid: Some(session.sid),
             request_id: session.request_id,
             client: session.client,
+            protocol: session.request.version,
+            tls: session.tls,
             host: self.hosts.list[session.host].name.clone(),
             method: session.request.method().into(),
             target: session.request.target().into(),

@@ -9,7 +9,7 @@ use super::Engine;
 use super::app::AppInput;
 use super::carrier::Carrier;
 use super::https::Refusal;
-use super::link::Protocol;
+use super::link::{Link, Protocol};
 use super::report::{Access, Report};
 use super::route::Parcel;
 use super::session::{Answer, Kept, Server, Session};
@@ -62,7 +62,7 @@ impl Engine {
             (Some(Protocol::Http(http)), _) => {
                 if http.conn.limit_body(body_bytes, now).is_err() {
                     // The page is queued; the end of the connection counts the cause.
-                    return self.report_refused(client, &request, Cause::BodyTooLarge.into());
+                    return self.report_refused(carrier, client, &request, Cause::BodyTooLarge.into());
                 }
                 if draining {
                     http.conn.close_after_response(now);
@@ -71,7 +71,7 @@ impl Engine {
             (Some(Protocol::Http2(http2)), Some(stream)) if !is_websocket => {
                 if http2.conn.limit_body(stream, body_bytes, now).is_err() {
                     self.stats.count(Cause::BodyTooLarge);
-                    return self.report_refused(client, &request, Cause::BodyTooLarge.into());
+                    return self.report_refused(carrier, client, &request, Cause::BodyTooLarge.into());
                 }
             }
             (Some(Protocol::Http2(_)), _) => {}
@@ -86,6 +86,7 @@ impl Engine {
             request_id: self.entropy.next_u64(),
             client: origin,
             https,
+            tls: self.links.at(carrier.link).and_then(Link::facts).map(|facts| facts.version),
             port: self.listeners[listener].port(),
             // The body of an extended CONNECT is the WebSocket.
             uploaded: request.body == BodySize::None || is_websocket,
@@ -132,10 +133,10 @@ impl Engine {
         if !ends_connection {
             self.stats.count(cause);
         }
-        self.report_refused(client, request, refusal);
+        self.report_refused(carrier, client, request, refusal);
     }
 
-    fn report_refused(&mut self, client: PeerAddr, request: &Request, refusal: Refusal) {
+    fn report_refused(&mut self, carrier: Carrier, client: PeerAddr, request: &Request, refusal: Refusal) {
         let Refusal { cause, status } = refusal;
         if !self.config.access_log {
             return;
@@ -144,6 +145,8 @@ impl Engine {
             sid: None,
             request_id: 0,
             client,
+            protocol: request.version,
+            tls: self.links.at(carrier.link).and_then(Link::facts).map(|facts| facts.version),
             host: String::from_utf8_lossy(request.host()).into_owned(),
             method: request.method().into(),
             target: request.target().into(),

@@ -6,7 +6,9 @@ use core::time::Duration;
 use super::stats::Snapshot;
 use crate::address::{BindAddr, PeerAddr};
 use crate::error::Cause;
+use crate::http::Version;
 use crate::message::Sid;
+use crate::tls;
 
 /// How much a report matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,6 +165,10 @@ pub struct Access {
     pub request_id: u64,
     /// The client.
     pub client: PeerAddr,
+    /// The protocol of the request.
+    pub protocol: Version,
+    /// The version of TLS that it came by.
+    pub tls: Option<tls::Version>,
     /// Virtual host, as its section is named.
     pub host: String,
     /// Method as sent.
@@ -303,6 +309,10 @@ impl Access {
         }
         each("request-id", Text(&format!("{:016x}", self.request_id)));
         each("client", Text(&self.client.to_string()));
+        each("protocol", Text(self.protocol.name()));
+        if let Some(tls) = self.tls {
+            each("tls", Text(tls.name()));
+        }
         each("host", Text(&self.host));
         each("method", Bytes(&self.method));
         each("target", Bytes(&self.target));

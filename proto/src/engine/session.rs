@@ -17,6 +17,7 @@ use crate::http1::ChunkDecoder;
 use crate::message::{Capabilities, Sid};
 use crate::rope::SHARE_MIN;
 use crate::time::{Duration, Instant};
+use crate::tls;
 
 /// A request that is being answered.
 pub(super) struct Session {
@@ -34,8 +35,10 @@ pub(super) struct Session {
     pub client: PeerAddr,
     /// Port of the listener that it came in by.
     pub port: u16,
-    /// The request came by TLS to a proxy that is trusted.
+    /// The request came by TLS, to here or to a proxy that is trusted.
     pub https: bool,
+    /// The version of TLS, if it was to here.
+    pub tls: Option<tls::Version>,
     /// The request's body is complete.
     pub uploaded: bool,
     /// The request is for a WebSocket.
