@@ -132,6 +132,8 @@ causes! {
     FrameSizeWrong "frame-size-wrong",
     /// As many requests as allowed are under way on this connection.
     StreamsMax "streams-max",
+    /// The trailers of a request were dropped: nodes have no place for them.
+    TrailersDropped "trailers-dropped",
     /// The client took its request back.
     StreamReset "stream-reset",
     /// The client's window for a response stayed shut.

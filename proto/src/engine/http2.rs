@@ -354,6 +354,10 @@ impl Engine {
                     self.obey_replies(now);
                 }
             } else {
+                let http2::Tally { requests: _, taken_back, trailers_dropped, pushes } = http2.conn.take_tally();
+                self.stats.count_many(Cause::StreamReset, taken_back);
+                self.stats.count_many(Cause::TrailersDropped, trailers_dropped);
+                self.stats.pushes += pushes;
                 return;
             }
         }

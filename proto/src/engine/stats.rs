@@ -26,6 +26,8 @@ pub struct Stats {
     pub websockets: u64,
     /// Messages delivered to sessions by a route, each receiver counted.
     pub deliveries: u64,
+    /// Answers pushed to clients that take them.
+    pub pushes: u64,
     causes: [u64; Cause::ALL.len()],
 }
 
@@ -42,6 +44,7 @@ impl Default for Stats {
             redispatched: 0,
             websockets: 0,
             deliveries: 0,
+            pushes: 0,
             causes: [0; Cause::ALL.len()],
         }
     }
@@ -105,6 +108,7 @@ impl Snapshot {
             ("redispatched", stats.redispatched),
             ("websockets", stats.websockets),
             ("deliveries", stats.deliveries),
+            ("pushes", stats.pushes),
         ] {
             each(name, Value::Number(value));
         }

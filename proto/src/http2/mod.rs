@@ -326,9 +326,9 @@ impl Connection {
         self.streams.is_empty() && self.events.is_empty()
     }
 
-    /// What no event tells.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    /// What no event tells, since the last call.
+    pub fn take_tally(&mut self) -> Tally {
+        core::mem::take(&mut self.tally)
     }
 
     /// Whether everything that was sent or released has become bytes, as far as it can.

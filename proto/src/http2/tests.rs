@@ -18,7 +18,7 @@ use super::frame::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADER, HEADERS, PING, PREFACE, PRIORITY, PUSH_PROMISE,
     RST_STREAM, SETTINGS, WINDOW_UPDATE,
 };
-use super::{Connection, ErrorCode, Event, Progress, SendError};
+use super::{Connection, ErrorCode, Event, Progress, SendError, Tally};
 use crate::error::{Cause, Violation};
 use crate::http::{self, BodySize, Request, Response, Settings, StreamId, Version};
 use crate::limits::Limits;

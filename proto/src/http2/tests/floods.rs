@@ -56,7 +56,7 @@ fn a_visitor_who_leaves_pages_while_they_load_is_no_attacker() {
             n += 1;
         }
     }
-    assert_eq!((server.is_closing(), server.tally().taken_back), (None, 18_000));
+    assert_eq!((server.is_closing(), server.take_tally().taken_back), (None, 18_000));
 }
 
 #[test]

@@ -146,7 +146,7 @@ fn a_hundred_echoes_side_by_side() {
         assert_eq!(got, sent);
     }
     assert!(server.is_idle());
-    assert_eq!((server.queued(), server.tally().requests), (0, 100));
+    assert_eq!((server.queued(), server.take_tally().requests), (0, 100));
 }
 
 #[test]

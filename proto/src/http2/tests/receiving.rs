@@ -84,7 +84,9 @@ fn a_body_of_unknown_length_ends_with_its_stream_and_trailers_are_dropped() {
     assert_eq!(events[1..], [(1, part(body("ab")))]);
     assert_eq!(feed(&mut server, &input[2]), [(1, part(http::Event::End))]);
     assert!(!server.is_receiving(StreamId(1)) && server.streams() == 1);
-    assert_eq!((server.tally().requests, server.tally().trailers_dropped), (1, 1));
+    let tally = server.take_tally();
+    assert_eq!((tally.requests, tally.trailers_dropped), (1, 1));
+    assert_eq!(server.take_tally(), Tally::default());
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn a_push_is_a_stream_of_its_own_where_the_client_takes_it() {
     answer(&mut server, 1);
     let frames = written(&mut server);
     assert_eq!((frames[0].kind, frames[0].stream, &frames[0].payload[..4]), (PUSH_PROMISE, 1, &[0, 0, 0, 2][..]));
-    assert_eq!((data(&frames, 1).1, data(&frames, 2).1, server.tally().pushes), (true, true, 1));
+    assert_eq!((data(&frames, 1).1, data(&frames, 2).1, server.take_tally().pushes), (true, true, 1));
     assert!(server.is_idle());
 
     let mut server = Connection::server(Settings::with_limits(Limits::DEFAULT), NOW);
