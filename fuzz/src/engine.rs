@@ -5,6 +5,7 @@ mod node;
 mod script;
 mod setup;
 mod talk;
+mod tunnel;
 mod world;
 
 use blastbeat_proto::engine::Control;
@@ -21,7 +22,7 @@ const OPERATIONS: usize = 200;
 // hears of a session once, gets body bytes only between its `uwsgi` and its `end`, and exactly one `end`, unless it
 // passed the request on or waived it. What one client or node says on WebSockets reaches each that it is for in order,
 // and nothing follows a close frame. No link is spoken of after its end. A timeout that was obeyed is over. When all
-// links are gone nothing is in the ledger; a server that is stopped ends by itself, whatever its peers do.
+// links are gone nothing is in the ledger; what was recorded of connections of TLS is replayed alike; a server that is stopped ends by itself, whatever its peers do.
 /// Runs one input: the first byte chooses the configuration, the second the beginning and the end, the rest are
 /// operations and what they need.
 pub fn body(data: &[u8]) {
@@ -121,4 +122,5 @@ fn conclude(world: &mut World, ending: u8) {
         }
     }
     world.check_empty();
+    world.check_tape();
 }

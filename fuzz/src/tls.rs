@@ -72,9 +72,7 @@ impl Run {
 
     /// Has a client shake hands; `changes` are places (two bytes) and values (one) in what it sends.
     fn after_handshake(mut self, is_old: bool, changes: &[u8]) -> (Self, ClientConnection) {
-        let config = if is_old { &CLIENTS.1 } else { &CLIENTS.0 };
-        let name = ServerName::try_from("a.test").expect("a name");
-        let mut client = ClientConnection::new(config.clone(), name).expect("a client");
+        let mut client = client(is_old);
         for _ in 0..3 {
             let mut bytes = ciphertext(&mut client);
             let len = bytes.len();
@@ -151,7 +149,14 @@ impl Run {
     }
 }
 
-fn ciphertext(client: &mut ClientConnection) -> Vec<u8> {
+/// A client, of TLS 1.2 if it `is_old`.
+pub(crate) fn client(is_old: bool) -> ClientConnection {
+    let config = if is_old { &CLIENTS.1 } else { &CLIENTS.0 };
+    let name = ServerName::try_from("a.test").expect("a name");
+    ClientConnection::new(config.clone(), name).expect("a client")
+}
+
+pub(crate) fn ciphertext(client: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
     while client.wants_write() {
         client.write_tls(&mut bytes).expect("memory");
@@ -159,9 +164,9 @@ fn ciphertext(client: &mut ClientConnection) -> Vec<u8> {
     bytes
 }
 
-const CERTIFICATE: &[u8] = include_bytes!("tls/certificate.pem");
-const KEY: &[u8] = include_bytes!("tls/key.pem");
-const NOW: Duration = Duration::from_secs(1_800_000_000);
+pub(crate) const CERTIFICATE: &[u8] = include_bytes!("tls/certificate.pem");
+pub(crate) const KEY: &[u8] = include_bytes!("tls/key.pem");
+pub(crate) const NOW: Duration = Duration::from_secs(1_800_000_000);
 
 static SETTINGS: LazyLock<Arc<Settings>> = LazyLock::new(|| {
     let entry = Entry {

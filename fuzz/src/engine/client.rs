@@ -135,14 +135,33 @@ impl Client {
 
     /// Plans to send anything.
     pub fn mumble(&mut self, script: &mut Script<'_>) {
+        if let Some(tunnel) = &mut self.wire.tunnel
+            && script.byte().is_multiple_of(2)
+        {
+            return tunnel.mumble(script);
+        }
         // What the server says on a WebSocket is sound whatever it hears.
         self.is_sound &= self.talk.is_some();
         self.name = 'x';
         self.wire.to_send.extend_from_slice(script.bytes());
     }
 
+    /// It does not look at what it gets.
+    pub fn does_not_care(&mut self) {
+        self.is_sound = false;
+    }
+
     /// Takes the next bytes to send, `n` at most.
     pub fn take(&mut self, n: usize) -> Vec<u8> {
+        let plain = self.take_plain(n);
+        let Some(tunnel) = &mut self.wire.tunnel else { return plain };
+        if !plain.is_empty() {
+            tunnel.send(&plain);
+        }
+        tunnel.to_send.drain(..n.min(tunnel.to_send.len())).collect()
+    }
+
+    fn take_plain(&mut self, n: usize) -> Vec<u8> {
         let bytes: Vec<u8> = self.wire.to_send.drain(..n.min(self.wire.to_send.len())).collect();
         while self.planned.front().is_some_and(|(before, _)| *before < bytes.len()) {
             self.begun.extend(self.planned.pop_front().map(|(_, asked)| asked));
@@ -155,7 +174,9 @@ impl Client {
 
     /// Reads what the server sent.
     pub fn receive(&mut self, bytes: &[u8]) {
-        if !self.is_sound {
+        let plain = self.wire.tunnel.as_mut().map(|tunnel| tunnel.receive(bytes));
+        let bytes = plain.as_deref().unwrap_or(bytes);
+        if !self.is_sound || bytes.is_empty() {
             return;
         }
         if let Some(talk) = &mut self.talk {

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
-use blastbeat_proto::config::{Config, Mode, NodeName};
+use blastbeat_proto::config::{Config, FileUse, Mode, NodeName};
 use blastbeat_proto::engine::{App, AppInput, Replies};
 use blastbeat_proto::http::Response;
 use blastbeat_proto::message::Sid;
 use blastbeat_proto::time::Instant;
 use bytes::Bytes;
+
+use crate::tls::{CERTIFICATE, KEY};
 
 /// What the engine is run with.
 pub static CONFIGS: LazyLock<Vec<Arc<Config>>> =
@@ -17,6 +19,12 @@ pub static CONFIGS: LazyLock<Vec<Arc<Config>>> =
 fn config(ini: &str) -> Config {
     let (mut config, _) = Config::parse(ini.as_bytes(), "fuzz.ini", Mode::Strict)
         .unwrap_or_else(|problems| panic!("{problems:?} in\n{ini}"));
+    for (usage, file) in config.files_mut() {
+        file.body = match usage {
+            FileUse::Key(_) => KEY.into(),
+            _ => CERTIFICATE.into(),
+        };
+    }
     // A file can only name the app that is built in.
     for host in config.hosts.iter_mut().filter(|host| host.name == "example.org") {
         for node in host.nodes.iter_mut().filter(|node| matches!(node, NodeName::App(_))) {
@@ -52,6 +60,11 @@ const SETUPS: &[&str] = &[
     "[blastbeat]\nbind = *:80\nzmq = tcp://*:5000\nwebsocket-deflate = context\nmemory = 1\nnode-queue-high = 300\n\
      node-queue-buffer = 700\nwritequeue-buffer = 90k\ntimeout = 9\ndrain-timeout = 1\n\
      [blastbeat:*]\nnode = one\nnode = two\nnode = app:welcome\n",
+    "[blastbeat]\nbind-ssl = *:443\nbind-ssl = *:444 proxy\nzmq = tcp://*:5000\ncertificate = c\nkey = k\n\
+     half-close = on\n[blastbeat:*]\nnode = one\nnode = two\nnode = app:welcome\n",
+    "[blastbeat]\nbind-ssl = *:443 proxy\nbind-ssl = *:444\nzmq = tcp://*:5000\ncertificate = c\nkey = k\n\
+     writequeue-buffer = 900\nwritequeue-high = 200\npipeline-buffer = 50\ncredit = 64\nhandshake-timeout = 2\n\
+     connections = 5\nnode-queue-high = 300\nnode-queue-buffer = 700\nmemory = 1\n[blastbeat:*]\nnode = *\n",
 ];
 
 /// Answers with what it is sent, then with more than a client's queue likes, piece by piece as there is room.

@@ -1,23 +1,27 @@
 //! Everything around the engine: a driver in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use blastbeat_proto::address::PeerAddr;
-use blastbeat_proto::config::Serves;
+use blastbeat_proto::config::{Listener, Serves, Stores};
 use blastbeat_proto::engine::{AppId, Control, Engine, Input, LinkId, ListenerId, Output, Report, Shut, Welcome};
 use blastbeat_proto::entropy::SeededEntropy;
 use blastbeat_proto::error::Cause;
 use blastbeat_proto::message::Sid;
 use blastbeat_proto::proxy;
+use blastbeat_proto::tape::{Recorder, replay};
 use blastbeat_proto::time::{Duration, Instant};
+use blastbeat_proto::tls::WallClock;
 
 use super::client::Client;
 use super::node::Node;
 use super::script::Script;
 use super::setup::{CONFIGS, Stream};
+use super::tunnel::Tunnel;
+use crate::tls::NOW;
 
 /// A driver reads at most this much at once.
 const READ_MAX: usize = 64 * 1024;
@@ -37,11 +41,20 @@ pub struct Wire {
     is_ended: bool,
     /// The server has ended its direction.
     is_shut: bool,
+    pub tunnel: Option<Box<Tunnel>>,
 }
 
 impl Wire {
     fn new(link: LinkId) -> Self {
-        Self { link, to_send: Vec::new(), chunk: 0, appetite: usize::MAX, is_ended: false, is_shut: false }
+        Self {
+            link,
+            to_send: Vec::new(),
+            chunk: 0,
+            appetite: usize::MAX,
+            is_ended: false,
+            is_shut: false,
+            tunnel: None,
+        }
     }
 
     /// Changes how fast it sends and reads.
@@ -49,6 +62,36 @@ impl Wire {
         self.chunk = script.pick(&[0, 1, 7, 100]);
         self.appetite = script.pick(&[usize::MAX, 0, 1, 50, 1000]);
     }
+}
+
+/// What is recorded.
+#[derive(Clone, Default)]
+struct Tape(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Tape {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn record(engine: &mut Engine, seed: u64) -> Tape {
+    let tape = Tape::default();
+    let config = Arc::clone(engine.config());
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let recorder = Recorder::new(Box::new(tape.clone()), u64::MAX, bytes, &config, Instant::ZERO);
+    engine.record(recorder.expect("memory takes all that is written"));
+    tape
+}
+
+fn add_apps(engine: &mut Engine) {
+    engine.add_app(Welcome::NAME, Box::new(Welcome::new()));
+    engine.add_app("stream", Box::new(Stream::default()));
 }
 
 #[derive(Clone, Copy)]
@@ -71,6 +114,8 @@ pub struct World {
     sids: Vec<Sid>,
     wants_password: bool,
     is_finished: bool,
+    /// What is recorded where connections are of TLS.
+    tape: Option<Tape>,
 }
 
 impl World {
@@ -80,8 +125,9 @@ impl World {
         let wants_password = !config.passwords.is_empty();
         let entropy = Box::new(SeededEntropy::from_number(setup.into()));
         let mut engine = Engine::new(config, entropy, Instant::ZERO);
-        engine.add_app(Welcome::NAME, Box::new(Welcome::new()));
-        engine.add_app("stream", Box::new(Stream::default()));
+        let is_tls = engine.config().listeners.iter().any(Listener::is_tls);
+        let tape = is_tls.then(|| record(&mut engine, setup.into()));
+        add_apps(&mut engine);
         let mut world = Self {
             engine,
             now: Instant::ZERO,
@@ -93,9 +139,14 @@ impl World {
             sids: Vec::new(),
             wants_password,
             is_finished: false,
+            tape,
         };
         world.engine.check_invariants();
         world.drain();
+        if is_tls {
+            let stores = Stores::new(world.engine.config(), &WallClock::new(NOW)).expect("good certificates");
+            world.control(Control::Certificates(stores));
+        }
         world
     }
 
@@ -104,6 +155,7 @@ impl World {
     pub fn accept_client(&mut self, script: &mut Script<'_>) {
         let address = script.pick(&[[10, 0, 0, 1], [192, 0, 2, 1]]);
         let Some((listener, proxied)) = self.listener(script, true) else { return };
+        let is_tls = self.engine.config().listeners[listener.0 as usize].is_tls();
         let Some(link) = self.accept(listener, PeerAddr::Ip(SocketAddr::from((address, 4000)))) else { return };
         let mut client = Client::new(Wire::new(link), self.clients.len());
         if proxied {
@@ -114,6 +166,12 @@ impl World {
             let mut header = Vec::new();
             proxy::encode(version, ends, &mut header);
             client.wire.to_send = header;
+        }
+        if is_tls && script.byte().is_multiple_of(8) {
+            client.does_not_care();
+        } else if is_tls {
+            let header = std::mem::take(&mut client.wire.to_send);
+            client.wire.tunnel = Some(Box::new(Tunnel::new(header, script)));
         }
         self.links.insert(link, Peer::Client(self.clients.len()));
         self.clients.push(client);
@@ -191,7 +249,8 @@ impl World {
         if how.is_multiple_of(2) {
             let reads = self.engine.interest(link).read;
             let Some(wire) = self.wire(peer) else { return };
-            if reads && wire.to_send.is_empty() && !wire.is_ended {
+            let is_silent = wire.tunnel.as_ref().is_none_or(|tunnel| tunnel.to_send.is_empty());
+            if reads && wire.to_send.is_empty() && is_silent && !wire.is_ended {
                 wire.is_ended = true;
                 self.input(Input::Eof { link });
             }
@@ -418,6 +477,14 @@ impl World {
         }
         self.input(Input::Received { link, bytes: &bytes });
         true
+    }
+
+    /// What was recorded yields the same when it is replayed.
+    pub fn check_tape(&self) {
+        let Some(tape) = &self.tape else { return };
+        let tape = tape.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let verdict = replay(&mut &tape[..], add_apps, &mut |_, _| {}).expect("it is a tape");
+        assert!(verdict.difference.is_none() && !verdict.cut, "{verdict}");
     }
 
     // ---- the end ----
