@@ -15,7 +15,7 @@ const HOSTS: &str = "[blastbeat]\nbind-ssl = 127.0.0.1:8443\nzmq = tcp://127.0.0
 
 /// A request as HTTP/2 has it, behind the beginning of a connection: all names from the static table, all values in
 /// clear (RFC 7541, 6.2.3).
-fn http2_request(host: &str) -> Vec<u8> {
+pub(super) fn http2_request(host: &str) -> Vec<u8> {
     let mut head = b"\x82\x84\x87".to_vec();
     head.extend([0x11, host.len() as u8]);
     head.extend(host.as_bytes());

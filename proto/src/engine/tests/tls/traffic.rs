@@ -1,6 +1,7 @@
 //! What goes to and fro once the handshake is complete.
 
-use super::browser::{GET, SITE, Site, TLS12, TLS13};
+use super::browser::{Browser, GET, SITE, Site, TLS12, TLS13};
+use super::hosts::http2_request;
 use super::*;
 use std::io::Write;
 
@@ -188,5 +189,63 @@ fn frames_of_a_websocket_go_both_ways() {
         browser.send(&mut site.world, b"\x88\x80\0\0\0\0");
         browser.run(&mut site.world);
         assert!(browser.has_heard_goodbye);
+    }
+}
+
+/// Takes the frames of HTTP/2 that have come: their types and payloads.
+fn frames(browser: &mut Browser) -> Vec<(u8, Vec<u8>)> {
+    let (mut frames, mut rest) = (Vec::new(), &browser.received[..]);
+    while let Some((head, after)) = rest.split_first_chunk::<9>() {
+        let len = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        frames.push((head[3], after[..len].to_vec()));
+        rest = &after[len..];
+    }
+    assert!(rest.is_empty(), "frames come whole");
+    browser.received.clear();
+    frames
+}
+
+#[test]
+fn answers_of_http2_go_on_where_a_window_opens_and_end_with_goodbye() {
+    const TOTAL: usize = 400_000;
+    for step in [usize::MAX, 3] {
+        let mut site = Site::new(SITE);
+        let mut node = Node::connect(&mut site.world, "one");
+        let link = site.world.accept(0);
+        let mut browser = site.browser_of(None, link, TLS13, "a.test", &["h2", "http/1.1"]);
+        browser.step = step;
+        browser.run(&mut site.world);
+        browser.send(&mut site.world, &http2_request("a.test"));
+        let sid = node.request(&mut site.world);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {TOTAL}\r\n\r\n");
+        node.send(&mut site.world, &sid, "headers", head.as_bytes());
+        node.send(&mut site.world, &sid, "body", &vec![b'x'; TOTAL]);
+        let mut got = 0;
+        while got < TOTAL {
+            browser.run(&mut site.world);
+            let data: usize =
+                frames(&mut browser).iter().filter(|(kind, _)| *kind == 0).map(|(_, data)| data.len()).sum();
+            assert!((1..=65_535).contains(&data), "{data}: as much as the window has");
+            got += data;
+            let mut updates = Vec::new();
+            for stream in [0, 1] {
+                updates.extend([0, 0, 4, 8, 0, 0, 0, 0, stream]);
+                updates.extend((data as u32).to_be_bytes());
+            }
+            browser.send(&mut site.world, &updates);
+        }
+        site.world.control(Control::Drain);
+        browser.run(&mut site.world);
+        let said = frames(&mut browser);
+        assert!(said.iter().any(|(kind, _)| *kind == 7), "GOAWAY");
+        // It closes once it knows that this was heard.
+        for (_, ping) in said.iter().filter(|(kind, _)| *kind == 6) {
+            let pong = [&[0, 0, 8, 6, 1, 0, 0, 0, 0], &ping[..]].concat();
+            browser.send(&mut site.world, &pong);
+        }
+        assert!(browser.has_heard_goodbye);
+        assert_eq!(site.world.shut[&link], Shut::Write);
+        site.world.eof(link);
+        assert_eq!(site.world.shut[&link], Shut::Close);
     }
 }
