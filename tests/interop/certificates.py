@@ -7,7 +7,8 @@ import trustme
 
 
 @functools.cache
-def authority():
+def ours():
+    """The authority."""
     return trustme.CA()
 
 
@@ -21,20 +22,20 @@ def write(folder, issued, name):
 
 def issue(folder, *names, authority=None, **options):
     """A certificate for these names: the paths of its file and of its key's."""
-    return write(folder, (authority or globals()["authority"]()).issue_cert(*names, **options), names[0].replace("*", "_"))
+    return write(folder, (authority or ours()).issue_cert(*names, **options), names[0].replace("*", "_"))
 
 
 def roots(folder, authority=None):
     """The path of the authority's own certificate."""
     path = folder / "roots.pem"
-    (authority or globals()["authority"]()).cert_pem.write_to_path(path)
+    (authority or ours()).cert_pem.write_to_path(path)
     return path
 
 
 def client(alpn=(), version=None):
     """How a client that trusts the authority speaks TLS; of one version, if it is given."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority().configure_trust(context)
+    ours().configure_trust(context)
     context.set_alpn_protocols(list(alpn))
     if version is not None:
         context.minimum_version = context.maximum_version = version

@@ -2,6 +2,7 @@ import contextlib
 
 import pytest
 
+import certificates
 from blastbeat import Server
 from frames import Wire
 
@@ -27,3 +28,28 @@ def start(program, tmp_path):
         yield lambda ini=ONE_HOST: stack.enter_context(Server(program, tmp_path, ini))
         # A server that ends waits for clients that are still there.
         Wire.close_all()
+
+
+BOTH_WAYS = """\
+bind = 127.0.0.1:0 h2c
+bind-ssl = 127.0.0.1:0
+zmq = tcp://127.0.0.1:0
+ping-freq = 0.5
+"""
+
+
+@pytest.fixture
+def serving(start, tmp_path):
+    """Starts servers of localhost, in clear text and by TLS; with more lines for all, or for the host."""
+    certificate, key = certificates.issue(tmp_path, "localhost")
+
+    def serving(more="", host=""):
+        return start(BOTH_WAYS + f"certificate = {certificate}\nkey = {key}\n{more}\n"
+                                 f"[blastbeat:localhost]\nnode = one\n{host}\n")
+
+    return serving
+
+
+@pytest.fixture(params=["clear", "tls"])
+def carrier(request):
+    return request.param

@@ -15,8 +15,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS, PADDED = 1, 1, 4, 8
-HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 1, 2, 3, 4, 5
-NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, CANCEL, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 0, 1, 3, 5, 8, 9, 11
+INITIAL_WINDOW_SIZE = 4
+NO_ERROR, CANCEL, ENHANCE_YOUR_CALM = 0, 8, 11
 
 Frame = collections.namedtuple("Frame", "kind flags stream payload")
 Answer = collections.namedtuple("Answer", "status fields body")
@@ -26,8 +26,8 @@ def frame(kind, flags=0, stream=0, payload=b""):
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
-def settings(**values):
-    return frame(SETTINGS, payload=b"".join(struct.pack(">HI", globals()[name], value) for name, value in values.items()))
+def settings(initial_window):
+    return frame(SETTINGS, payload=struct.pack(">HI", INITIAL_WINDOW_SIZE, initial_window))
 
 
 def window_update(stream, increment):

@@ -142,7 +142,7 @@ FLOODS = {
     # CVE-2019-9512, 9515, 9518 and their like
     "pings": ("ping-flood", 600, lambda peer: frame(PING, payload=b"12345678")),
     "answers to no ping": ("ping-flood", 600, lambda peer: frame(PING, ACK, payload=b"12345678")),
-    "settings": ("settings-flood", 100, lambda peer: settings(INITIAL_WINDOW_SIZE=65535)),
+    "settings": ("settings-flood", 100, lambda peer: settings(65535)),
     "empty data": ("empty-frame-flood", 500, lambda peer: on_one_upload(peer, DATA, 0, b"")),
     "nothing but padding": ("empty-frame-flood", 100, lambda peer: on_one_upload(peer, DATA, PADDED, b"\x03\0\0\0")),
     "unknown frames": ("empty-frame-flood", 500, lambda peer: frame(0xfa, payload=b"abc")),
@@ -284,7 +284,7 @@ def test_uploads_that_are_refused(besieged):
 @pytest.mark.parametrize("path", ["/", "/without"])
 @pytest.mark.parametrize("whose", ["stream", "connection"])
 def test_a_window_that_stays_shut(impatient, whose, path):
-    greeting = settings(INITIAL_WINDOW_SIZE=0 if whose == "stream" else 2**31 - 1)
+    greeting = settings(0 if whose == "stream" else 2**31 - 1)
     with Watch(impatient) as watch:
         peer = attacker(impatient, greeting=greeting, polite=False)
         peer.send(peer.head(path=f"{path}?{MEBIBYTE}"))
@@ -302,7 +302,7 @@ def test_a_client_that_reads_nothing(impatient):
     """Its windows are open, but it takes nothing of what is sent."""
     with Watch(impatient, memory=64 * MEBIBYTE, seconds=2) as watch:
         wire = Wire(impatient.port)
-        peer = Peer(wire, settings(INITIAL_WINDOW_SIZE=2**31 - 1) + window_update(0, 2**31 - 65536), polite=False)
+        peer = Peer(wire, settings(2**31 - 1) + window_update(0, 2**31 - 65536), polite=False)
         wire.write(b"".join(peer.head(path=f"/?{MEBIBYTE}") for _ in range(40)))
         wire.flush()
         # It may happen to it before the last of its requests is answered, or after.

@@ -13,7 +13,6 @@ from websockets.sync.client import connect
 import certificates
 from autobahn import echo_node
 from blastbeat import PATIENCE, Echo, Node, hello, packet
-from test_h2 import serving  # noqa: F401  (a fixture)
 
 MEBIBYTE = 1024 * 1024
 

@@ -1,6 +1,6 @@
 """TLS as curl and OpenSSL (Python's ssl) see it."""
 
-import json
+import hashlib
 import signal
 import socket
 import ssl
@@ -11,27 +11,11 @@ import trustme
 
 import certificates
 from blastbeat import PATIENCE, Echo, Node, hello, packet
+from conftest import BOTH_WAYS
 from frames import Wire
 from test_curl import curl
 
-INI = """\
-bind = 127.0.0.1:0 h2c
-bind-ssl = 127.0.0.1:0
-zmq = tcp://127.0.0.1:0
-ping-freq = 0.5
-"""
 MEBIBYTE = 1024 * 1024
-
-
-@pytest.fixture
-def serving(start, tmp_path):
-    """Starts a server for localhost."""
-    certificate, key = certificates.issue(tmp_path, "localhost")
-
-    def serving(more="", host=""):
-        return start(INI + f"certificate = {certificate}\nkey = {key}\n{more}\n[blastbeat:localhost]\nnode = one\n{host}\n")
-
-    return serving
 
 
 @pytest.fixture
@@ -184,7 +168,7 @@ def test_names(start, trusting, tmp_path):
     for name, asked in hosts.items():
         certificate, key = certificates.issue(tmp_path, asked if name == "*" else name)
         sections += f"[blastbeat:{name}]\ncertificate = {certificate}\nkey = {key}\nnode = node-{asked}\n"
-    server = start(INI + sections)
+    server = start(BOTH_WAYS + sections)
     for asked in hosts.values():
         with Node(server, f"node-{asked}", hello).available():
             for http in ("--http1.1", "--http2"):
@@ -226,7 +210,20 @@ def test_certificates_of_clients(serving, trusting, guests, http):
     with Node(server, "one", hello).available() as node:
         trusting(http, "--cert", certificate, "--key", key, server.tls_url)
         request = packet(node.wait(b"uwsgi")[2])
-        assert "CN=Ann" in request["SSL_CLIENT_S_DN"] and request["SSL_CLIENT_VERIFY"] == "SUCCESS"
+        assert request["SSL_CLIENT_VERIFY"] == "SUCCESS" and "CN=Ann" in request["SSL_CLIENT_S_DN"]
+        shown = ssl.PEM_cert_to_DER_cert(certificate.read_text()[:certificate.read_text().index("-----END")] + "-----END CERTIFICATE-----\n")
+        assert request["SSL_CLIENT_FINGERPRINT"].replace(":", "").lower() == hashlib.sha256(shown).hexdigest()
+
+
+def test_certificates_that_clients_need_not_show(serving, trusting, guests):
+    roots, certificate, key = guests
+    server = serving(host=f"client-ca = {roots}\nclient-auth = optional")
+    with Node(server, "one", hello).available() as node:
+        trusting(server.tls_url)
+        request = packet(node.wait(b"uwsgi")[2])
+        assert request["SSL_CLIENT_VERIFY"] == "NONE" and "SSL_CLIENT_S_DN" not in request
+        trusting("--cert", certificate, "--key", key, server.tls_url)
+        assert "CN=Ann" in packet(node.wait(b"uwsgi", 1)[2])["SSL_CLIENT_S_DN"]
 
 
 def test_without_a_certificate(serving, tmp_path, guests):
@@ -242,21 +239,11 @@ def test_without_a_certificate(serving, tmp_path, guests):
         assert [message for message in node.messages if message[1] == b"uwsgi"] == []
 
 
-def test_certificates_that_clients_need_not_show(serving, trusting, guests):
-    roots, certificate, key = guests
-    server = serving(host=f"client-ca = {roots}\nclient-auth = optional")
-    with Node(server, "one", hello).available() as node:
-        trusting(server.tls_url)
-        assert "SSL_CLIENT_S_DN" not in packet(node.wait(b"uwsgi")[2])
-        trusting("--cert", certificate, "--key", key, server.tls_url)
-        assert "CN=Ann" in packet(node.wait(b"uwsgi", 1)[2])["SSL_CLIENT_S_DN"]
-
-
 def test_another_host_than_the_one_whose_guests_were_checked(start, tmp_path, guests):
     """By one name through the door, then to another's table."""
     roots, *_ = guests
     certificate, key = certificates.issue(tmp_path, "open.example", "closed.example")
-    server = start(INI + f"certificate = {certificate}\nkey = {key}\n[blastbeat:open.example]\nnode = one\n"
+    server = start(BOTH_WAYS + f"certificate = {certificate}\nkey = {key}\n[blastbeat:open.example]\nnode = one\n"
                    f"[blastbeat:closed.example]\nnode = two\nclient-ca = {roots}\n")
     with Node(server, "two", hello).available() as node:
         wire = Wire(server.tls_port, certificates.client(), "open.example")
@@ -278,7 +265,7 @@ def test_hsts_and_the_way_to_tls(serving, trusting):
 def test_a_certificate_is_renewed(start, trusting, tmp_path):
     """New connections see the new one, and those that are open live on."""
     certificate, key = certificates.issue(tmp_path, "localhost")
-    server = start(INI + f"certificate = {certificate}\nkey = {key}\n[blastbeat:localhost]\nnode = one\n")
+    server = start(BOTH_WAYS + f"certificate = {certificate}\nkey = {key}\n[blastbeat:localhost]\nnode = one\n")
 
     def shown():
         wire = Wire(server.tls_port, certificates.client())
