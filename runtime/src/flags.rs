@@ -99,7 +99,9 @@ fn command(program: &'static str, version: &'static str) -> Command {
     let switch = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     Command::new(program)
         .version(version)
-        .about("Front server for real-time web applications: HTTP/1.1, HTTP/2 and WebSocket to browsers, ZeroMQ to nodes")
+        .about(
+            "Front server for real-time web applications: HTTP/1.1, HTTP/2 and WebSocket to browsers, ZeroMQ to nodes",
+        )
         .after_help(EXIT_CODES)
         .arg(path("config", "Configuration file (ini); without one a welcome page is served").value_name("CONFIG"))
         .arg(switch("check", "Check the configuration, print it as it is understood, and exit"))

@@ -13,7 +13,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::contract::{Interest, LinkId};
-use super::http2::Http2Link;
+use super::streams::Http2Link;
 use super::transport::Transport;
 use crate::address::PeerAddr;
 use crate::error::Cause;

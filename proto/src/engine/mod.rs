@@ -43,6 +43,7 @@ mod route;
 mod session;
 mod settle;
 mod stats;
+mod streams;
 mod transport;
 mod websocket;
 mod welcome;
