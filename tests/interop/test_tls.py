@@ -103,6 +103,13 @@ def test_weak_suites_are_refused(serving, ciphers):
     server.log("client-refused", cause="tls-negotiation")
 
 
+def test_the_server_chooses_the_suite(serving):
+    server = serving()
+    context = certificates.client(version=ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers("ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256")
+    assert Wire(server.tls_port, context).tls.cipher()[0] == "ECDHE-ECDSA-AES128-GCM-SHA256"
+
+
 def test_no_protocol_in_common(serving):
     server = serving()
     with pytest.raises(ssl.SSLError) as failure:

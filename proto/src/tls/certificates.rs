@@ -188,6 +188,7 @@ impl Certificates {
         config.session_storage = pool.sessions;
         // A ticket is good for one connection; a browser opens few at a time, and each brings the next.
         config.send_tls13_tickets = 1;
+        config.ignore_client_order = true;
         config.alpn_protocols = entry.protocols.clone();
         Ok(config)
     }

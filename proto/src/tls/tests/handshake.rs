@@ -32,7 +32,7 @@ fn check_key(certified: Certified) {
         let facts = pair.facts();
         assert_eq!((facts.entry, facts.version, facts.is_resumed), (0, version, false));
         assert_eq!((facts.server_name.as_deref(), &facts.protocol, &facts.client), (Some("a.test"), &None, &None));
-        assert!(facts.cipher.starts_with("TLS_"), "{}", facts.cipher);
+        assert!(facts.cipher.starts_with("TLS_") && facts.cipher.contains("_AES_128_GCM_"), "{}", facts.cipher);
         pair.client_sends(b"question");
         assert_eq!(pair.received, b"question");
         pair.server.send_plain(b"answer").unwrap();
