@@ -120,6 +120,9 @@ impl Connection {
         let notes = mem::take(&mut ends.notes);
         let data_frames = mem::take(&mut ends.data_frames);
         let is_read = ends.unread() == 0;
+        if self.streams.is_empty() {
+            ends.take_back();
+        }
         drop(ends);
         self.guard.sent_data(data_frames, &self.settings.limits);
         if has_ended {
@@ -329,7 +332,7 @@ impl Connection {
         let before = stream.queued();
         let had_waited = stream.stall_deadline.is_some();
         let takes_turns = self.queued > before;
-        let handed = stream.hand_over(takes_turns, &self.woken);
+        let handed = stream.hand_over(takes_turns, &self.woken, &mut self.pipe.ends());
         let moved = before - stream.queued();
         self.queued -= moved;
         // Without having waited it is worth a word only if it had used up much of its room.

@@ -2,6 +2,7 @@
 //!
 //! Frames that leave are looked at on their way: they tell of what the machine did by itself.
 
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -10,14 +11,18 @@ use core::task::{Context, Poll};
 use std::io::{self, IoSlice};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frame::{DATA, END_STREAM, ErrorCode, Frames, GOAWAY, HEADERS, RST_STREAM, Seen};
-use crate::rope::Rope;
+use crate::rope::{Rope, SHARE_MIN};
 
 /// Bytes waiting to be written at which the machine has to wait too. Whole frames are taken, so there may be one more
 /// than this; and whatever is cut off here ends with a frame.
 pub(super) const OUT_HIGH: usize = 64 * 1024;
+
+/// Large pieces that are remembered at a time.
+const LENT_MAX: usize = 64;
 
 /// What the protocol's machine did by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +43,8 @@ pub(super) struct Ends {
     /// Lent for the time of a poll.
     pub(super) outbound: Rope,
     pub(super) notes: Vec<Note>,
+    /// Large pieces of bodies that the machine was given, and has not written to their ends.
+    lent: VecDeque<Bytes>,
     /// DATA frames that went out.
     pub(super) data_frames: u32,
     /// The machine waits until there is room.
@@ -56,6 +63,7 @@ impl Pipe {
             read: 0,
             outbound: Rope::new(),
             notes: Vec::new(),
+            lent: VecDeque::new(),
             data_frames: 0,
             is_full: false,
             frames: Frames::new(),
@@ -97,7 +105,44 @@ impl Ends {
             }
             Ok::<(), Infallible>(())
         });
-        self.outbound.push_copy(slice);
+        match self.lent_piece(slice) {
+            Some(piece) => self.outbound.push(piece),
+            None => self.outbound.push_copy(slice),
+        }
+    }
+
+    /// Remembers a piece of a body that the machine is given. It shows what it writes as slices of memory; where that is
+    /// the memory of such a piece, it is shared, not copied.
+    pub(super) fn lend(&mut self, piece: &Bytes) {
+        if piece.len() >= SHARE_MIN {
+            if self.lent.len() == LENT_MAX {
+                self.lent.pop_front();
+            }
+            self.lent.push_back(piece.clone());
+        }
+    }
+
+    /// Forgets all pieces: nothing waits in the machine.
+    pub(super) fn take_back(&mut self) {
+        self.lent = VecDeque::new();
+    }
+
+    /// The part of a piece whose memory this is.
+    fn lent_piece(&mut self, slice: &[u8]) -> Option<Bytes> {
+        if slice.len() < SHARE_MIN {
+            return None;
+        }
+        let slice_at = slice.as_ptr_range();
+        let at = self.lent.iter().position(|piece| {
+            let piece_at = piece.as_ptr_range();
+            piece_at.start <= slice_at.start && slice_at.end <= piece_at.end
+        })?;
+        let piece = &self.lent[at];
+        let (part, is_last) = (piece.slice_ref(slice), slice_at.end == piece.as_ptr_range().end);
+        if is_last {
+            self.lent.remove(at);
+        }
+        Some(part)
     }
 }
 

@@ -19,6 +19,7 @@ use h2::server::{SendPushedResponse, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 
 use super::frame::ErrorCode;
+use super::pipe::Ends;
 use crate::http::AddedField;
 use crate::time::Instant;
 
@@ -246,7 +247,7 @@ impl Stream {
     }
 
     /// Hands over what waits, as far as the window lets it, and of a lot only a share if it `takes_turns`.
-    pub(super) fn hand_over(&mut self, takes_turns: bool, ready: &Arc<Ready>) -> Handed {
+    pub(super) fn hand_over(&mut self, takes_turns: bool, ready: &Arc<Ready>, pipe: &mut Ends) -> Handed {
         let mut share = if takes_turns { SHARE } else { usize::MAX };
         let Some(sender) = &mut self.sender else { return if self.end_handed { Handed::End } else { Handed::All } };
         while let Some(piece) = self.queue.front_mut() {
@@ -271,6 +272,7 @@ impl Stream {
             share -= piece.len();
             let is_last = self.queue.is_empty() && self.sending == Sending::Complete;
             self.end_handed |= is_last;
+            pipe.lend(&piece);
             if sender.send_data(piece, is_last).is_err() {
                 return Handed::Broken;
             }

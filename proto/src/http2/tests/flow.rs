@@ -190,3 +190,21 @@ fn streams_take_turns_when_the_window_of_the_connection_is_small() {
     let (least, most) = (all.iter().min().unwrap(), all.iter().max().unwrap());
     assert!(most - least <= 2 * 16 * 1024, "{all:?}");
 }
+
+#[test]
+fn large_pieces_are_shared_on_their_way_out() {
+    let mut server = server();
+    feed(&mut server, &get(1, "/"));
+    let head = response("HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n");
+    assert_eq!(server.send(StreamId(1), head, NOW), Ok(Progress::Open));
+    let piece = Bytes::from((0..40_000).map(|i| i as u8).collect::<Vec<u8>>());
+    assert_eq!(server.send(StreamId(1), http::Event::Body(piece.clone()), NOW), Ok(Progress::Complete));
+    let memory = piece.as_ptr_range();
+    let shared = server.outbound().iter().filter(|slice| memory.contains(&slice.as_ptr())).map(<[u8]>::len);
+    // The end of it is small.
+    assert!(shared.sum::<usize>() > 39_000);
+    let frames = written(&mut server);
+    assert_eq!(data(&frames, 1), (piece.to_vec(), true));
+    drop(frames);
+    assert!(piece.is_unique(), "nobody keeps it");
+}
