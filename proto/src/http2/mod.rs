@@ -332,6 +332,7 @@ impl Connection {
     }
 
     /// Whether everything that was sent or released has become bytes, as far as it can.
+    #[cfg(feature = "engine")]
     pub(crate) fn is_settled(&self) -> bool {
         self.closing.is_some() || !self.is_dirty
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConnection};
 
-use super::library::{self, digest};
+use super::library::digest;
 use super::x509;
 
 /// What a handshake has agreed on.
@@ -77,8 +77,9 @@ impl Facts {
 
 impl Facts {
     /// The name of a cipher suite that can be in [`cipher`](Self::cipher).
+    #[cfg(feature = "engine")]
     pub(crate) fn cipher_of(name: &str) -> Option<&'static str> {
-        let provider = library::provider();
+        let provider = super::library::provider();
         let mut known = provider.cipher_suites.iter().filter_map(|suite| registered(suite.suite()));
         known.find(|known| *known == name)
     }
