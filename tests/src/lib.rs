@@ -13,6 +13,8 @@ pub mod chat;
 pub mod dialogue;
 pub mod frames;
 pub mod host;
+pub mod http2;
+pub mod http2_stage;
 pub mod load;
 pub mod node_link;
 pub mod packet;

@@ -520,6 +520,11 @@ impl Stage {
         })
     }
 
+    /// Takes the node's next message, if one has come.
+    pub fn next_message(&mut self, node: Node) -> Option<Message> {
+        self.seats[node.0].messages.pop_front()
+    }
+
     /// Takes the messages that have come.
     pub fn take_messages(&mut self, node: Node) -> VecDeque<Message> {
         std::mem::take(&mut self.seats[node.0].messages)

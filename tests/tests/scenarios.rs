@@ -4,6 +4,10 @@
 mod capacity;
 #[path = "scenarios/clients.rs"]
 mod clients;
+#[path = "scenarios/http2.rs"]
+mod http2;
+#[path = "scenarios/http2_websockets.rs"]
+mod http2_websockets;
 #[path = "scenarios/links.rs"]
 mod links;
 #[path = "scenarios/messages.rs"]
