@@ -30,7 +30,7 @@
 //! | `max-hops` | | how often nodes may pass a request on | 10 |
 //! | `retry-buffer` | | body bytes kept for another node | 1m |
 //! | `queue`, `queue-timeout` | | requests of a host that wait for a node, and how long | 1024, 10 |
-//! | `writequeue-buffer`, `writequeue-high` | | bytes queued for a client: at most, and when its source pauses | 8m, 256k |
+//! | `writequeue-buffer`, `writequeue-high` | | bytes queued for a client: at most (for all streams of a connection: four times as much), and when its source pauses | 8m, 256k |
 //! | `slow-client` | H | past `writequeue-buffer`: `disconnect`, or `drop-oldest` of a WebSocket's waiting messages | `disconnect` |
 //! | `write-stall` | | a peer that takes nothing is cut after this | 60 |
 //! | `memory` | | bytes queued in all, in MB; numbers above 1,048,576 are bytes | 2048 |

@@ -328,7 +328,7 @@ impl Engine {
                 self.cut(carrier, Cause::MemoryMax, now)
             }
             Ok(Progress::Complete) => self.finish(slot, Cause::Complete, now),
-            Ok(Progress::Open) if queued > self.config.limits.write_queue_bytes => {
+            Ok(Progress::Open) if self.is_overdrawn(carrier, queued) => {
                 self.cut(carrier, Cause::SlowClient, now);
             }
             Ok(Progress::Open) => {}

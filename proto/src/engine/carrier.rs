@@ -17,6 +17,9 @@ use crate::http2::ErrorCode;
 use crate::time::Instant;
 use crate::websocket;
 
+/// What all streams of a connection may have queued together: as much as so many clients.
+const SHARES_MAX: usize = 4;
+
 /// What moves the bytes of a session: a link, or one of its streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Carrier {
@@ -136,6 +139,15 @@ impl Engine {
     /// Bytes that wait for a client.
     pub(super) fn queued_for(&self, carrier: Carrier) -> usize {
         self.links.at(carrier.link).map_or(0, |link| link.queued_for(carrier.stream))
+    }
+
+    /// Whether more waits for a client than may, of which `queued` bytes are this carrier's: its own share is used up,
+    /// or that of all streams is and it has more than little of it.
+    pub(super) fn is_overdrawn(&self, carrier: Carrier, queued: usize) -> bool {
+        let limits = &self.config.limits;
+        let of_all = || self.links.at(carrier.link).map_or(0, Link::queued);
+        let is_crowd = carrier.stream.is_some() && queued > limits.write_queue_high;
+        queued > limits.write_queue_bytes || is_crowd && of_all() > SHARES_MAX.saturating_mul(limits.write_queue_bytes)
     }
 
     /// Queues a part of a response for a client.

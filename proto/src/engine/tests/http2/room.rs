@@ -134,3 +134,23 @@ fn whose_queue_others_have_filled_is_written_when_they_have_gone() {
     client.read(&mut world);
     assert_eq!(client.data(3).len(), 200_010);
 }
+
+#[test]
+fn all_streams_of_a_connection_have_four_shares() {
+    let mut world = World::new(&with("writequeue-buffer = 2000\nwritequeue-high = 500"));
+    let mut node = Node::connect(&mut world, "one");
+    let mut client = Peer::with_window(&mut world, Window::Narrow(0));
+    let streams = [1, 3, 5, 7, 9, 11];
+    for stream in streams {
+        client.get(&mut world, stream, "/");
+    }
+    let sids: Vec<Vec<u8>> = node.receive(&mut world).into_iter().map(|(sid, ..)| sid).collect();
+    let answer = |len: usize| [b"HTTP/1.1 200 OK\r\n\r\n", &alloc::vec![b'x'; len][..]].concat();
+    for (place, sid) in sids.iter().enumerate() {
+        node.send(&mut world, sid, "body", &answer(if place == 5 { 400 } else { 1900 }));
+    }
+    client.read(&mut world);
+    let cut: Vec<u32> = streams.into_iter().filter(|stream| client.reset_code(*stream).is_some()).collect();
+    assert_eq!(cut, [9], "whoever has little is let be");
+    assert_eq!(world.engine.stats().of(Cause::SlowClient), 1);
+}
