@@ -4,6 +4,7 @@ mod client;
 mod node;
 mod script;
 mod setup;
+mod streams;
 mod talk;
 mod tunnel;
 mod world;
@@ -61,6 +62,9 @@ fn warm_up(world: &mut World, capabilities: u8) {
 
 fn operate(world: &mut World, script: &mut Script<'_>) {
     let operation = script.byte();
+    if operation >= 232 {
+        return world.with_client(script, |client, script, _| client.browse(script));
+    }
     if operation >= 160 {
         return operate_websockets(operation % 8, world, script);
     }

@@ -9,6 +9,7 @@ use blastbeat_proto::time::Instant;
 use bytes::Bytes;
 
 use super::script::Script;
+use super::streams::Streams;
 use super::talk::{self, Talk};
 use super::world::Wire;
 
@@ -34,6 +35,7 @@ pub struct Client {
     /// Messages that it has said, as one that tells the truth.
     said: u32,
     name: char,
+    streams: Streams,
 }
 
 #[derive(Clone)]
@@ -62,6 +64,7 @@ impl Client {
             talk: None,
             said: 0,
             name: 'c',
+            streams: Streams::default(),
         }
     }
 
@@ -129,6 +132,15 @@ impl Client {
     pub fn speak(&mut self, script: &mut Script<'_>) {
         if let Some(talk) = &mut self.talk {
             let bytes = talk.speak(self.name, self.number, &mut self.said, script);
+            self.wire.to_send.extend(bytes);
+        }
+    }
+
+    /// Plans to send a frame of HTTP/2, from its first byte on if it has sent nothing else.
+    pub fn browse(&mut self, script: &mut Script<'_>) {
+        if self.talk.is_none() {
+            self.is_sound = false;
+            let bytes = self.streams.speak(script);
             self.wire.to_send.extend(bytes);
         }
     }

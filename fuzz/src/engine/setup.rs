@@ -65,6 +65,13 @@ const SETUPS: &[&str] = &[
     "[blastbeat]\nbind-ssl = *:443 proxy\nbind-ssl = *:444\nzmq = tcp://*:5000\ncertificate = c\nkey = k\n\
      writequeue-buffer = 900\nwritequeue-high = 200\npipeline-buffer = 50\ncredit = 64\nhandshake-timeout = 2\n\
      connections = 5\nnode-queue-high = 300\nnode-queue-buffer = 700\nmemory = 1\n[blastbeat:*]\nnode = *\n",
+    "[blastbeat]\nbind = *:80 h2c\nzmq = tcp://*:5000\ncredit = 200\nnode-loss = move\n\
+     [blastbeat:*]\nnode = one\nnode = t*\n[blastbeat:example.org]\nnode = one\nnode = two\nnode = app:welcome\n",
+    "[blastbeat]\nbind = *:80 h2c\nbind = *:81 proxy h2c\nzmq = tcp://*:5000\nmemory = 1\nwritequeue-buffer = 900\n\
+     writequeue-high = 200\nh2-stream-queue = 300\nh2-stream-window = 16384\nnode-queue-high = 100\nredispatch = all\n\
+     node-queue-buffer = 700\nretry-buffer = 60\nmax-body = 900\nh2-streams = 4\nmax-deliveries = 2\ncredit = 64\n\
+     write-stall = 3\nslow-client = drop-oldest\nwebsocket-ping = 5\nwebsocket-close-timeout = 1\n\
+     [blastbeat:*]\nnode = one\nnode = *\nnode-capacity = 3\n",
 ];
 
 /// Answers with what it is sent, then with more than a client's queue likes, piece by piece as there is room.
