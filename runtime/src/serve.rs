@@ -36,7 +36,8 @@ use crate::tape_file::TapeFile;
 
 /// What a person reads who started the program without a configuration.
 const WELCOME: &str = "
-A welcome page is served at http://127.0.0.1:8080/ since no configuration file was given; --help tells more.
+A welcome page is served at http://127.0.0.1:8080/ since no configuration file was given; --help tells more, and
+--self-signed localhost serves it at https://localhost:8443/ too.
 To attach a node, save this as node.py, then `pip install pyzmq` and `python3 node.py`:
 
 ";
