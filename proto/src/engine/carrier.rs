@@ -179,6 +179,7 @@ impl Engine {
             && let Some(http2) = self.links.at_mut(carrier.link).and_then(|link| link.http2())
         {
             http2.watch_room(stream);
+            self.touch(carrier.link);
         }
     }
 

@@ -154,3 +154,18 @@ fn all_streams_of_a_connection_have_four_shares() {
     assert_eq!(cut, [9], "whoever has little is let be");
     assert_eq!(world.engine.stats().of(Cause::SlowClient), 1);
 }
+
+#[test]
+fn a_request_that_waited_for_its_node_leaves_nothing_to_settle() {
+    let mut world = World::new(&with("credit = 1000"));
+    let mut node = Node::connect(&mut world, "one");
+    node.send(&mut world, b"", "pong", b"credit capacity=1");
+    let (mut first, mut second) = (Peer::new(&mut world), Peer::new(&mut world));
+    first.get(&mut world, 1, "/");
+    second.get(&mut world, 1, "/");
+    let sid = node.receive(&mut world).remove(0).0;
+    // Nothing but this happens to the second; that all is at rest is checked after each step.
+    node.send(&mut world, &sid, "headers", b"HTTP/1.1 204 No Content\r\n\r\n");
+    let kinds: Vec<String> = node.receive(&mut world).into_iter().map(|(_, kind, _)| kind).collect();
+    assert_eq!(kinds, ["end", "uwsgi", "credit"]);
+}
