@@ -159,6 +159,40 @@ causes! {
     /// The client sends more PRIORITY frames than its requests explain.
     PriorityFlood "priority-flood",
 
+    // socket.io and Engine.IO
+    /// The transport that a client of socket.io asks for is unknown, or switched off.
+    TransportUnknown "transport-unknown",
+    /// A client of socket.io begins with another method than GET.
+    HandshakeMethod "handshake-method",
+    /// A request of a client of socket.io does not fit what it is part of.
+    RequestMalformed "request-malformed",
+    /// The version of Engine.IO that a client asks for is unknown, or switched off.
+    GenerationUnsupported "generation-unsupported",
+    /// A packet of socket.io or Engine.IO is malformed or out of order.
+    PacketMalformed "packet-malformed",
+    /// A payload has more packets than allowed.
+    PacketsTooMany "packets-too-many",
+    /// Text that should be JSON is not, or is not what the packet needs.
+    JsonMalformed "json-malformed",
+    /// Arrays and objects stand within each other deeper than allowed.
+    JsonTooDeep "json-too-deep",
+    /// The attachments of a packet are not those that its placeholders name, or more than allowed.
+    AttachmentsWrong "attachments-wrong",
+    /// A client polls while it polls, or posts while it posts.
+    RequestOverlap "request-overlap",
+    /// The client of socket.io asked for no namespace in time.
+    ConnectTimeout "connect-timeout",
+    /// A WebSocket that was to take over from polling did not do so in time.
+    UpgradeTimeout "upgrade-timeout",
+    /// The client has, or asks for, more namespaces than allowed.
+    NamespacesMax "namespaces-max",
+    /// Nobody gives clients this namespace.
+    NamespaceUnknown "namespace-unknown",
+    /// The client did not come back in time to take up where it was.
+    RecoveryTimeout "recovery-timeout",
+    /// More was kept for a client that may come back than allowed.
+    RecoveryBufferFull "recovery-buffer-full",
+
     // Clients and their connections
     /// The head did not arrive in time.
     HeadTimeout "head-timeout",
@@ -383,6 +417,11 @@ impl Cause {
             | Self::ControlFrameMalformed
             | Self::CloseMalformed => 1002,
             Self::Utf8Invalid | Self::DeflateMalformed => 1007,
+            Self::RequestMalformed
+            | Self::PacketMalformed
+            | Self::JsonMalformed
+            | Self::JsonTooDeep
+            | Self::AttachmentsWrong => 1008,
             Self::FramesTooMany | Self::SlowClient => 1008,
             Self::MessageTooLarge => 1009,
             Self::NodeLost => 1012,

@@ -77,6 +77,31 @@ pub struct Limits {
     /// its node answers. Nodes answer within a few milliseconds.
     pub websocket_farewell_delay: Duration,
 
+    // --- socket.io ---
+    /// The body of a request that carries packets, or a message of the WebSocket. What socket.io's own server takes, and
+    /// tells its clients.
+    pub socketio_payload_bytes: usize,
+    /// Packets in one payload. A client that was away sends what it has gathered at once.
+    pub socketio_packets: usize,
+    /// Attachments of one packet.
+    pub socketio_attachments: usize,
+    /// Arrays and objects of JSON within each other: what parsers of nodes take without harm.
+    pub socketio_depth: usize,
+    /// Namespaces of one client.
+    pub socketio_namespaces: usize,
+    /// From one heartbeat to the next.
+    pub socketio_ping_interval: Duration,
+    /// From a heartbeat to its answer.
+    pub socketio_ping_timeout: Duration,
+    /// From the start to the first namespace.
+    pub socketio_connect_timeout: Duration,
+    /// From a WebSocket that is to take over from polling to the moment when it does.
+    pub socketio_upgrade_timeout: Duration,
+    /// How long a client may be away and take up where it was; zero: not at all.
+    pub socketio_recovery: Duration,
+    /// What is kept of the events for a client that may come back.
+    pub socketio_recovery_bytes: usize,
+
     // --- HTTP/2 ---
     /// Requests under way at a time on one connection. What RFC 9113, 6.5.2 recommends as the least; browsers ask for
     /// no more.
@@ -160,6 +185,17 @@ impl Limits {
         websocket_ping: Duration::from_secs(30),
         websocket_close_timeout: Duration::from_secs(5),
         websocket_farewell_delay: Duration::from_millis(100),
+        socketio_payload_bytes: 1_000_000,
+        socketio_packets: 10_000,
+        socketio_attachments: 100,
+        socketio_depth: 100,
+        socketio_namespaces: 100,
+        socketio_ping_interval: Duration::from_secs(25),
+        socketio_ping_timeout: Duration::from_secs(20),
+        socketio_connect_timeout: Duration::from_secs(45),
+        socketio_upgrade_timeout: Duration::from_secs(10),
+        socketio_recovery: Duration::ZERO,
+        socketio_recovery_bytes: 64 * 1024,
         h2_streams: 100,
         h2_stream_window: 256 * 1024,
         h2_connection_window: 1024 * 1024,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::parse::{NUMBER_MAX, SECTION};
 use super::problem::Notes;
+use super::socketio::Paths;
 use super::tls::Given;
 use super::{Config, Dial, Host, Listener, Serves};
 use crate::address::{Address, BindAddr};
@@ -34,6 +35,8 @@ pub(super) struct Draft {
     pub(super) password_lines: Vec<(usize, Whose, String)>,
     /// What the global section says of TLS.
     pub(super) given: Given,
+    /// What it says of socket.io.
+    pub(super) socketio: Paths,
     /// Hosts that lack a certificate get one later.
     pub(super) certificates_follow: bool,
     pub(super) listeners: Vec<ListenerDraft>,
@@ -56,6 +59,8 @@ pub(super) struct HostDraft {
     pub(super) capacity_set: bool,
     /// What it says of TLS.
     pub(super) given: Given,
+    /// What it says of socket.io.
+    pub(super) socketio: Paths,
 }
 
 pub(super) struct ListenerDraft {
@@ -124,7 +129,8 @@ impl Draft {
             return index;
         }
         let host = Host::new(name);
-        self.hosts.push(HostDraft { host, line, node_line: None, capacity_set: false, given: Given::default() });
+        let (given, socketio) = (Given::default(), Paths::default());
+        self.hosts.push(HostDraft { host, line, node_line: None, capacity_set: false, given, socketio });
         self.hosts.len() - 1
     }
 
@@ -189,6 +195,7 @@ impl Draft {
         self.check_overlaps(notes);
         self.check_passwords(notes);
         self.check_tls(notes);
+        self.check_socketio(notes);
         self.spread_shared_listeners(notes);
         self.derive_limits(notes);
         self.into_config()
@@ -326,9 +333,10 @@ impl Draft {
         if set("sessions") && !set("connections") {
             limits.connections = limits.sessions.saturating_mul(2);
         }
-        if set("websocket-max-message") && !set("max-message") {
+        if (set("websocket-max-message") || set("socketio-max-payload")) && !set("max-message") {
             // What a node hears it may also have to say.
-            let carried = (limits.websocket_message_bytes + MESSAGE_MARGIN).min(NUMBER_MAX as usize);
+            let heard = limits.websocket_message_bytes.max(limits.socketio_payload_bytes);
+            let carried = (heard + MESSAGE_MARGIN).min(NUMBER_MAX as usize);
             limits.message_bytes = limits.message_bytes.max(carried);
         }
         for (all_key, all, high_key, high) in [

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::parse::NUMBER_MAX;
 use crate::limits::Limits;
 
 /// A key that sets one field of [`Limits`]; in the global section.
@@ -9,6 +10,8 @@ pub(super) struct LimitKey {
     pub(super) name: &'static str,
     /// The least value that makes sense.
     pub(super) min: u64,
+    /// The largest.
+    pub(super) max: u64,
     pub(super) field: for<'a> fn(&'a mut Limits) -> Field<'a>,
 }
 
@@ -31,8 +34,11 @@ pub(super) enum Field<'a> {
 }
 
 const fn limit(name: &'static str, min: u64, field: for<'a> fn(&'a mut Limits) -> Field<'a>) -> LimitKey {
-    LimitKey { name, min, field }
+    LimitKey { name, min, max: NUMBER_MAX, field }
 }
+
+/// The deepest JSON that is looked at, whatever the limit says.
+const DEPTH_MAX: u64 = 1024;
 
 /// Every field of [`Limits`] has its key here, in the order of the fields.
 pub(super) const LIMITS: &[LimitKey] = &[
@@ -66,6 +72,17 @@ pub(super) const LIMITS: &[LimitKey] = &[
     limit("websocket-ping", 0, |limits| Field::TimeOrNever(&mut limits.websocket_ping)),
     limit("websocket-close-timeout", 0, |limits| Field::Time(&mut limits.websocket_close_timeout)),
     limit("websocket-farewell-delay", 0, |limits| Field::TimeOrNever(&mut limits.websocket_farewell_delay)),
+    limit("socketio-max-payload", 256, |limits| Field::Size(&mut limits.socketio_payload_bytes)),
+    limit("socketio-max-packets", 1, |limits| Field::Count(&mut limits.socketio_packets)),
+    limit("socketio-max-attachments", 0, |limits| Field::Count(&mut limits.socketio_attachments)),
+    LimitKey { max: DEPTH_MAX, ..limit("socketio-max-depth", 1, |limits| Field::Count(&mut limits.socketio_depth)) },
+    limit("socketio-max-namespaces", 1, |limits| Field::Count(&mut limits.socketio_namespaces)),
+    limit("socketio-ping-interval", 0, |limits| Field::Time(&mut limits.socketio_ping_interval)),
+    limit("socketio-ping-timeout", 0, |limits| Field::Time(&mut limits.socketio_ping_timeout)),
+    limit("socketio-connect-timeout", 0, |limits| Field::Time(&mut limits.socketio_connect_timeout)),
+    limit("socketio-upgrade-timeout", 0, |limits| Field::Time(&mut limits.socketio_upgrade_timeout)),
+    limit("socketio-recovery", 0, |limits| Field::TimeOrNever(&mut limits.socketio_recovery)),
+    limit("socketio-recovery-buffer", 1, |limits| Field::Size(&mut limits.socketio_recovery_bytes)),
     limit("h2-streams", 1, |limits| Field::Count(&mut limits.h2_streams)),
     limit("h2-stream-window", 16384, |limits| Field::Size(&mut limits.h2_stream_window)),
     limit("h2-connection-window", 65535, |limits| Field::Size(&mut limits.h2_connection_window)),
@@ -124,6 +141,8 @@ keys! {
         SlowClient "slow-client" false,
         NodeLoss "node-loss" false,
         WebSocketDeflate "websocket-deflate" false,
+        SocketIo "socketio" true,
+        EngineIo "engineio" true,
         Certificate "certificate" false,
         Key "key" false,
         SniStrict "sni-strict" false,
@@ -164,6 +183,8 @@ keys! {
         WebSocketDeflate "websocket-deflate" false,
         WebSocketOrigin "websocket-origin" true,
         WebSocketProtocol "websocket-protocol" true,
+        SocketIo "socketio" true,
+        EngineIo "engineio" true,
         Certificate "certificate" false,
         Key "key" false,
         Ocsp "ocsp" false,
@@ -175,10 +196,7 @@ keys! {
 }
 
 /// Keys of the original server and of this project that this version does not serve, in any section.
-const UNSERVED: &[&str] = &["cache", "bandwidth", "socketio", "workers", "node-key"];
-
-/// Keys that begin so are not served either.
-const UNSERVED_PREFIXES: &[&str] = &["socketio-"];
+const UNSERVED: &[&str] = &["cache", "bandwidth", "workers", "node-key"];
 
 /// What a name means in the global section.
 pub(super) enum Global {
@@ -195,7 +213,7 @@ impl Global {
 
 /// Whether `name` is known, and nothing that this version can do.
 pub(super) fn is_unserved(name: &str) -> bool {
-    UNSERVED.contains(&name) || UNSERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    UNSERVED.contains(&name)
 }
 
 /// Whether `name` is a key of the other kind of section.
@@ -251,6 +269,8 @@ mod tests {
             ("websocket-max-mesage", "websocket-max-message"),
             ("slow-clients", "slow-client"),
             ("nodeloss", "node-loss"),
+            ("socket-io", "socketio"),
+            ("socketio-max-payloads", "socketio-max-payload"),
         ] {
             assert_eq!(nearest(slip, false), Some(key), "{slip}");
         }

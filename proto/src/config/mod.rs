@@ -44,9 +44,17 @@
 //! | `websocket-ping` | | a silent client is pinged after this, and cut after as long again; 0: never | 30 |
 //! | `websocket-close-timeout` | | from our close frame to the client's | 5 |
 //! | `websocket-deflate` | H | `on`, `off`, or `context`: compress across messages, for 300 KiB a client | `off` |
-//! | `websocket-origin` | HH+ | `SCHEME://HOST[:PORT]`, where `*` is any run of characters, or `null`; without it all may | |
+//! | `websocket-origin` | HH+ | `SCHEME://HOST[:PORT]`, where `*` is any run of characters, or `null`: whose pages may open WebSockets and socket.io; without it all may | |
 //! | `websocket-protocol` | HH+ | sub-protocols that are spoken; a client gets the first it offers of them | |
 //! | `websocket-farewell-delay` | | a client that breaks the protocol may get answers to its last message for this long; 0: not at all | 0.1 |
+//! | `socketio` | H+ | `PATH GENERATION...`, of 5 (clients 3.x and 4.x), 2 (1.x and 2.x) and 1 (0.9), or `off`; lines of a host replace the server's | `/socket.io/ 5 2 1` |
+//! | `engineio` | H+ | `PATH VERSION...`, of 4 and 3, or `off`: Engine.IO without socket.io; to nodes its clients are WebSockets | `off` |
+//! | `socketio-max-payload` | | bytes of a POST's body, and of a message of socket.io's WebSocket | 1000000 |
+//! | `socketio-max-packets`, `socketio-max-attachments` | | packets of such a body, attachments of a packet | 10000, 100 |
+//! | `socketio-max-depth`, `socketio-max-namespaces` | | JSON within JSON, at most 1024; namespaces of a client | 100, 100 |
+//! | `socketio-ping-interval`, `socketio-ping-timeout` | | between heartbeats, and for the answer to one | 25, 20 |
+//! | `socketio-connect-timeout`, `socketio-upgrade-timeout` | | from the handshake to the first namespace, from a WebSocket to its taking over | 45, 10 |
+//! | `socketio-recovery`, `socketio-recovery-buffer` | | how long a client whose connection broke may take up where it was, 0: not at all; bytes kept for it | 0, 64k |
 //! | `h2-streams` | | requests under way on one HTTP/2 connection | 100 |
 //! | `h2-stream-window`, `h2-connection-window` | | body bytes on their way to nodes, of one request and of a connection's | 256k, 1m |
 //! | `h2-stream-queue` | | bytes of one response that wait for the client's window | 256k |
@@ -87,6 +95,7 @@ mod origin;
 mod parse;
 mod problem;
 mod show;
+mod socketio;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -97,6 +106,7 @@ pub use certificates::{CertificateProblem, Stores};
 pub use files::{File, FileUse};
 pub use meaning::matches_pattern;
 pub use problem::{Mode, Problem};
+pub use socketio::SocketIoPath;
 pub use tls::{ClientAuth, Hsts, Identity};
 
 use std::collections::BTreeMap;
@@ -132,6 +142,8 @@ pub struct Config {
     pub node_loss: NodeLoss,
     /// Compression of WebSocket messages (`websocket-deflate`).
     pub websocket_deflate: WebSocketDeflate,
+    /// Where socket.io and Engine.IO are spoken (`socketio`, `engineio`).
+    pub socketio: Vec<SocketIoPath>,
     /// The certificate of hosts that have none of their own (`certificate`, `key`).
     pub identity: Option<Identity>,
     /// Clients that ask by TLS for a name that no host has, or for none, are refused (`sni-strict`).
@@ -237,6 +249,8 @@ pub struct Host {
     /// Sub-protocols of WebSockets that the host speaks (`websocket-protocol`). Of those that a client offers it gets
     /// the first that is among them.
     pub websocket_protocols: Vec<String>,
+    /// As [`Config::socketio`], if set for this host.
+    pub socketio: Option<Vec<SocketIoPath>>,
     /// Its certificate, if not the server's (`certificate`, `key`).
     pub identity: Option<Identity>,
     /// The answer of the certificate's OCSP server, in DER, to be stapled to it (`ocsp`).
@@ -373,6 +387,7 @@ impl Default for Config {
             slow_client: SlowClient::Disconnect,
             node_loss: NodeLoss::Close,
             websocket_deflate: WebSocketDeflate::Off,
+            socketio: vec![SocketIoPath::default()],
             identity: None,
             sni_strict: false,
             tls_tickets: true,
@@ -406,6 +421,7 @@ impl Host {
             websocket_deflate: None,
             websocket_origins: Vec::new(),
             websocket_protocols: Vec::new(),
+            socketio: None,
             identity: None,
             ocsp: None,
             client_ca: None,

@@ -190,11 +190,8 @@ impl Parser<'_> {
         if key == "workers" && value == "1" {
             return;
         }
-        self.notes.unknown(
-            line,
-            key,
-            "this version does not serve it; remove the line, or start with --lenient to ignore it",
-        );
+        let message = "this version does not serve it; remove the line, or start with --lenient to ignore it";
+        self.notes.unknown(line, key, message);
     }
 
     fn global(&mut self, line: usize, key: GlobalKey, value: &str) -> Result<(), String> {
@@ -214,6 +211,8 @@ impl Parser<'_> {
             GlobalKey::SlowClient => config.slow_client = value::choice(value, SLOW_CLIENT)?,
             GlobalKey::NodeLoss => config.node_loss = value::choice(value, NODE_LOSS)?,
             GlobalKey::WebSocketDeflate => config.websocket_deflate = value::choice(value, WEBSOCKET_DEFLATE)?,
+            GlobalKey::SocketIo => self.draft.socketio.add(line, false, value)?,
+            GlobalKey::EngineIo => self.draft.socketio.add(line, true, value)?,
             GlobalKey::Certificate => self.draft.given.certificate = Some((line, File::new(value))),
             GlobalKey::Key => self.draft.given.key = Some((line, File::new(value))),
             GlobalKey::SniStrict => config.sni_strict = value::choice(value, ON_OFF)?,
@@ -252,7 +251,7 @@ impl Parser<'_> {
 
     fn host(&mut self, line: usize, index: usize, key: HostKey, value: &str) -> Result<(), String> {
         let whose = Whose::Host(index);
-        let HostDraft { host, node_line, capacity_set, given, .. } = &mut self.draft.hosts[index];
+        let HostDraft { host, node_line, capacity_set, given, socketio, .. } = &mut self.draft.hosts[index];
         match key {
             HostKey::Node => {
                 let node = node_name(value)?;
@@ -315,6 +314,8 @@ impl Parser<'_> {
                     }
                 }
             }
+            HostKey::SocketIo => socketio.add(line, false, value)?,
+            HostKey::EngineIo => socketio.add(line, true, value)?,
             HostKey::Certificate => given.certificate = Some((line, File::new(value))),
             HostKey::Key => given.key = Some((line, File::new(value))),
             HostKey::Ocsp => given.ocsp = Some((line, File::new(value))),
@@ -365,11 +366,11 @@ const MISSING: &str = "the value is missing; write it behind an equals sign";
 
 fn set_limit(key: &LimitKey, config: &mut Config, text: &str) -> Result<(), String> {
     match (key.field)(&mut config.limits) {
-        Field::Size(field) => *field = value::size(text, key.min, NUMBER_MAX)? as usize,
-        Field::LongSize(field) => *field = value::size(text, key.min, NUMBER_MAX)?,
-        Field::Memory(field) => *field = value::memory(text, key.min, NUMBER_MAX)? as usize,
-        Field::Count(field) => *field = value::count(text, key.min, NUMBER_MAX)? as usize,
-        Field::ShortCount(field) => *field = value::count(text, key.min, u32::MAX.into())? as u32,
+        Field::Size(field) => *field = value::size(text, key.min, key.max)? as usize,
+        Field::LongSize(field) => *field = value::size(text, key.min, key.max)?,
+        Field::Memory(field) => *field = value::memory(text, key.min, key.max)? as usize,
+        Field::Count(field) => *field = value::count(text, key.min, key.max)? as usize,
+        Field::ShortCount(field) => *field = value::count(text, key.min, key.max.min(u32::MAX.into()))? as u32,
         Field::Time(field) => *field = value::seconds(text, false)?,
         Field::TimeOrNever(field) => *field = value::seconds(text, true)?,
     }

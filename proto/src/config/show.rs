@@ -3,10 +3,10 @@
 use core::fmt;
 
 use super::keys::{Field, LIMITS};
-use super::tls;
 use super::value::{self, Seconds};
 use super::{Config, Host, Listener, NodeName, Password, Serves};
 use super::{LOG_FORMATS, LOG_LEVELS, NODE_LOSS, ON_OFF, REDISPATCH, SLOW_CLIENT, WEBSOCKET_DEFLATE};
+use super::{socketio, tls};
 
 impl fmt::Display for Config {
     /// Writes every value, defaults included, passwords too: show [`redacted`](Config::redacted) ones to people.
@@ -24,6 +24,7 @@ impl fmt::Display for Config {
         writeln!(f, "slow-client = {}", value::chosen(&self.slow_client, SLOW_CLIENT))?;
         writeln!(f, "node-loss = {}", value::chosen(&self.node_loss, NODE_LOSS))?;
         writeln!(f, "websocket-deflate = {}", value::chosen(&self.websocket_deflate, WEBSOCKET_DEFLATE))?;
+        socketio::write(f, &self.socketio)?;
         tls::write_identity(f, self.identity.as_ref())?;
         writeln!(f, "sni-strict = {}", value::chosen(&self.sni_strict, ON_OFF))?;
         writeln!(f, "tls-tickets = {}", value::chosen(&self.tls_tickets, ON_OFF))?;
@@ -106,6 +107,7 @@ impl Host {
         for protocol in &self.websocket_protocols {
             writeln!(f, "websocket-protocol = {protocol}")?;
         }
+        self.socketio.as_ref().map_or(Ok(()), |paths| socketio::write(f, paths))?;
         self.write_tls(f)
     }
 }

@@ -1,5 +1,6 @@
 #[cfg(feature = "__tls")]
 mod certificates;
+mod socketio;
 mod tls;
 
 use std::path::PathBuf;
@@ -207,6 +208,7 @@ fn a_node_can_answer_with_as_much_as_a_client_may_say() {
     assert_eq!(message_bytes("websocket-max-message = 1k"), 17 << 20, "bodies may be longer");
     assert_eq!(message_bytes("websocket-max-message = 32m\nmax-message = 2m"), 2 << 20);
     assert_eq!(message_bytes("websocket-max-message = 281474976710656"), 1 << 48);
+    assert_eq!(message_bytes("socketio-max-payload = 64m"), 65 << 20);
     assert_eq!(message_bytes(""), 17 << 20);
 }
 
@@ -265,7 +267,9 @@ fn bad_values_say_what_would_be_right() {
         ("error-page = 200 /x", "200 is too small; write at least 400"),
         ("node-password = n", "the password is missing; write the node's name, a space and the password"),
         ("workers = 4", "this version does not serve it; remove the line, or start with --lenient to ignore it"),
-        ("socketio-path = /", "this version does not serve it; remove the line, or start with --lenient to ignore it"),
+        ("socketio-max-payload = 10", "10 is too small; write at least 256 bytes"),
+        ("socketio-max-depth = 1025", "1025 is too large; write at most 1024"),
+        ("socketio-ping-interval = 0", "0 seconds are no time at all; write more than 0"),
     ] {
         let key = line.split(" =").next().unwrap();
         assert_problem(&around(line, ""), &format!("test.ini:2: {key}: {message}"));
@@ -551,6 +555,17 @@ fn every_limit_has_a_key() {
         websocket_ping: time(11),
         websocket_close_timeout: time(12),
         websocket_farewell_delay: Duration::from_millis(70),
+        socketio_payload_bytes: 3001,
+        socketio_packets: 3002,
+        socketio_attachments: 3003,
+        socketio_depth: 304,
+        socketio_namespaces: 3005,
+        socketio_ping_interval: time(13),
+        socketio_ping_timeout: time(14),
+        socketio_connect_timeout: time(15),
+        socketio_upgrade_timeout: time(16),
+        socketio_recovery: time(17),
+        socketio_recovery_bytes: 3006,
         groups: 1024,
         deliveries: 1025,
         message_bytes: 1017,
@@ -626,6 +641,13 @@ fn whatever_is_read_is_written_and_read_back_the_same() {
         "websocket-origin = Null",
         "websocket-protocol = b a",
         "websocket-protocol = c b",
+        "socketio = off",
+        "socketio = /a 5",
+        "socketio = /b/c/ 1 2",
+        "engineio = /a/ 4 3",
+        "engineio = /socket.io 3",
+        "engineio = off",
+        "socketio-max-payload = 20m",
         "websocket-ping = 0",
         "websocket-max-message = 20m",
         "max-message = 1m",
