@@ -17,7 +17,7 @@ use blastbeat_proto::http::{Event, Request, Response, Settings};
 use blastbeat_proto::http1::{ChunkDecoder, Connection, Piece};
 use blastbeat_proto::limits::Limits;
 use blastbeat_proto::time::Instant;
-use blastbeat_proto::{proxy, uwsgi, websocket, zmtp};
+use blastbeat_proto::{proxy, socketio, uwsgi, websocket, zmtp};
 use bytes::Bytes;
 
 const ROUNDS: usize = 7;
@@ -74,6 +74,11 @@ fn main() {
         measure(&wanted, &["websocket/prepared/", name].concat(), websocket_prepared(size));
     }
 
+    for (size, name) in [(64, "64B"), (4096, "4KiB")] {
+        measure(&wanted, &["socketio/echo/", name].concat(), socketio_echo(size));
+        measure(&wanted, &["socketio/object/", name].concat(), socketio_object(size));
+    }
+
     measure(&wanted, "uwsgi/encode-request/curl", encode(CURL));
     measure(&wanted, "uwsgi/encode-request/browser", encode(BROWSER));
     let mut header = Vec::new();
@@ -116,6 +121,43 @@ fn websocket_prepared(size: usize) -> impl FnMut() -> usize {
         let written = server.outbound().len();
         server.outbound().advance(written);
         written
+    }
+}
+
+/// A client's event by WebSocket, to a node and back: read, checked, as the node's body, checked again, and written.
+fn socketio_echo(size: usize) -> impl FnMut() -> usize {
+    let settings = Arc::new(socketio::Settings::new(&Limits::DEFAULT));
+    let (generation, transport) = (socketio::Generation::Five, socketio::Transport::WebSocket);
+    let id = socketio::Id([7; 16]);
+    let (layer, now) = (socketio::Layer::SocketIo, Instant::ZERO);
+    let mut server = socketio::Connection::server(settings.clone(), generation, layer, transport, false, id, id, now);
+    let text = |text: String| websocket::Message { kind: websocket::Kind::Text, payload: text.into() };
+    server.receive_message(text("40".into()), now);
+    assert!(server.poll_event().is_some(), "the client asks for the main namespace");
+    server.accept("/", id, now).expect("it has asked");
+    while server.poll_message().is_some() {}
+    let words = "the quick brown fox jumps over the lazy dog, once more; ".chars().cycle();
+    let message = text(["42[\"echo\",\"", &words.take(size).collect::<String>(), "\"]"].concat());
+    move || {
+        server.receive_message(black_box(message.clone()), now);
+        let Some(socketio::Event::Packet(packet)) = server.poll_event() else { panic!("an event is a packet") };
+        let body = black_box(packet.to_node());
+        let packet = socketio::Packet::from_node(packet.kind(), body, &settings).expect("it is as it was");
+        server.send(socketio::Event::Packet(packet), now).expect("the server is open");
+        server.poll_message().map_or(0, |message| message.payload.len())
+    }
+}
+
+/// An event of a node that knows no packets, checked, and written for another such node.
+fn socketio_object(size: usize) -> impl FnMut() -> usize {
+    let settings = socketio::Settings::new(&Limits::DEFAULT);
+    let words = "the quick brown fox jumps over the lazy dog, once more; ".chars().cycle();
+    let words: String = words.take(size).collect();
+    let object = Bytes::from(["{\"name\":\"news\",\"args\":[{\"text\":\"", &words, "\"}]}"].concat());
+    move || {
+        let event = socketio::PacketKind::Event;
+        let packet = socketio::Packet::from_node(event, black_box(object.clone()), &settings).expect("it is sound");
+        packet.to_object().len()
     }
 }
 

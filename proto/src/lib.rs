@@ -6,6 +6,7 @@
 //! * [`http1`]: one HTTP/1.1 connection, as server or client; [`http`]: its heads, rules and error pages.
 //! * [`http2`]: one HTTP/2 connection, as server.
 //! * [`websocket`]: one WebSocket, as server or client, with its handshake.
+//! * [`socketio`]: one client of socket.io, or of Engine.IO alone, as server or client, whatever moves its packets.
 //! * [`zmtp`]: one ZMTP 3 connection, ROUTER or DEALER; [`dealer`]: a node of this server on top of it.
 //! * [`uwsgi`]: requests and responses as uwsgi packets; [`message`]: the words that nodes and server use.
 //! * [`proxy`]: the PROXY protocol in front of a connection.
@@ -29,6 +30,7 @@
 //! | `http1` | [`http`], [`http1`] | |
 //! | `http2` | [`http2`] | `http1` |
 //! | `websocket` | [`websocket`] | `http1` |
+//! | `socketio` | [`socketio`] | `websocket` |
 //! | `uwsgi` | [`uwsgi`] | `http1` |
 //! | `zmtp` | [`zmtp`] | |
 //! | `message` | [`message`] | |
@@ -66,6 +68,8 @@ pub mod http2;
 pub mod message;
 #[cfg(feature = "proxy")]
 pub mod proxy;
+#[cfg(feature = "socketio")]
+pub mod socketio;
 #[cfg(feature = "engine")]
 pub mod tape;
 #[cfg(feature = "__tls")]

@@ -340,7 +340,7 @@ impl Connection {
         let Stage::Up(connection) = &mut self.stage else { return Err(NOT_ESTABLISHED) };
         // Without a limit on its buffer the library takes all, and it has not failed, or we would be closing.
         let sent = connection.writer().write_vectored(slices).map_err(|_| NOT_ESTABLISHED)?;
-        debug_assert_eq!(sent, slices.iter().map(|slice| slice.len()).sum());
+        debug_assert_eq!(sent, slices.iter().map(|slice| slice.len()).sum::<usize>());
         self.collect();
         Ok(sent)
     }

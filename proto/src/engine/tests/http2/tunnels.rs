@@ -137,7 +137,7 @@ fn a_ping_is_answered_on_the_stream_and_a_silent_client_is_asked() {
     world.pass(Duration::from_secs(6));
     client.read(&mut world);
     assert!(client.has_ended(1) || client.reset_code(1).is_some());
-    assert_eq!(world.engine.snapshot().memory, world.engine.links.iter().map(|(_, link)| link.charged).sum());
+    assert_eq!(world.engine.snapshot().memory, world.engine.links.iter().map(|(_, link)| link.charged).sum::<usize>());
 }
 
 #[test]
