@@ -5,11 +5,13 @@
 //! `fuzz_targets/` with its entry in `Cargo.toml`, and a few files in `corpus/NAME/`.
 
 pub mod config;
+pub mod conversation;
 pub mod dealer;
 pub mod engine;
 pub mod http1;
 pub mod http2;
 pub mod proxy;
+pub mod socketio;
 pub mod tls;
 pub mod uwsgi;
 pub mod websocket;
@@ -26,11 +28,13 @@ pub struct Body {
 /// Every body.
 pub const BODIES: &[Body] = &[
     Body { name: "config", run: config::body },
+    Body { name: "conversation", run: conversation::body },
     Body { name: "dealer", run: dealer::body },
     Body { name: "engine", run: engine::body },
     Body { name: "http1", run: http1::body },
     Body { name: "http2", run: http2::body },
     Body { name: "proxy", run: proxy::body },
+    Body { name: "socketio", run: socketio::body },
     Body { name: "tls", run: tls::body },
     Body { name: "uwsgi", run: uwsgi::body },
     Body { name: "websocket", run: websocket::body },
