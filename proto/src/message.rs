@@ -88,6 +88,22 @@ kinds! {
     WebSocketBinary "websocket/binary",
     /// The end of a WebSocket: a code of two bytes and a reason.
     WebSocketClose "websocket/close",
+    /// A client of socket.io asks for a namespace; from a node: it has it.
+    SocketIoConnect "socket.io/connect",
+    /// A client of socket.io does not get the namespace.
+    SocketIoRefuse "socket.io/refuse",
+    /// An event of socket.io.
+    SocketIoEvent "socket.io/event",
+    /// The answer to an event of socket.io.
+    SocketIoAck "socket.io/ack",
+    /// A client of socket.io, or its node, leaves a namespace.
+    SocketIoDisconnect "socket.io/disconnect",
+    /// Text by socket.io.
+    SocketIoMsg "socket.io/msg",
+    /// JSON by socket.io.
+    SocketIoJson "socket.io/json",
+    /// The end of a session of socket.io.
+    SocketIoEnd "socket.io/end",
     /// A message from another session, for the node.
     Msg "msg",
     /// Enter a group.
@@ -118,6 +134,12 @@ impl Kind {
             | Self::WebSocketClose
             | Self::Body
             | Self::Chunk
+            | Self::SocketIoEvent
+            | Self::SocketIoAck
+            | Self::SocketIoDisconnect
+            | Self::SocketIoMsg
+            | Self::SocketIoJson
+            | Self::SocketIoEnd
             | Self::Msg
             | Self::End => true,
             Self::Headers
@@ -128,6 +150,8 @@ impl Kind {
             | Self::Retry
             | Self::Error
             | Self::Credit
+            | Self::SocketIoConnect
+            | Self::SocketIoRefuse
             | Self::Join
             | Self::Leave
             | Self::Echo
@@ -262,6 +286,8 @@ pub struct Capabilities {
     pub close: bool,
     /// The node answers requests for a WebSocket itself.
     pub handshake: bool,
+    /// Packets of socket.io as clients have sent them, with namespaces, acknowledgements and attachments.
+    pub socketio: bool,
     /// At most this many unanswered requests at a time.
     pub capacity: Option<u32>,
 }
@@ -284,6 +310,7 @@ impl Capabilities {
                 "binary" => capabilities.binary = true,
                 "close" => capabilities.close = true,
                 "handshake" => capabilities.handshake = true,
+                "socket.io" => capabilities.socketio = true,
                 _ => match word.strip_prefix("capacity=").map(str::parse) {
                     Some(Ok(count)) if count > 0 => capabilities.capacity = Some(count),
                     _ => return Err(UnknownCapability),
@@ -306,6 +333,7 @@ impl fmt::Display for Capabilities {
             (self.binary, "binary"),
             (self.close, "close"),
             (self.handshake, "handshake"),
+            (self.socketio, "socket.io"),
         ];
         let mut space = "";
         for (_, name) in flags.iter().filter(|(on, _)| *on) {
@@ -385,7 +413,7 @@ mod tests {
 
     #[test]
     fn capabilities_round_trip() {
-        let text = "body-end end-reason errors quiet credit binary close handshake capacity=4";
+        let text = "body-end end-reason errors quiet credit binary close handshake socket.io capacity=4";
         let parsed = Capabilities::parse(text.as_bytes()).unwrap().unwrap();
         assert_eq!(parsed.to_string(), text);
     }

@@ -90,7 +90,7 @@ impl Session {
             self.pushes += 1;
         } else if kind == Kind::End && self.pushes > 0 {
             self.pushes -= 1;
-        } else if matches!(kind, Kind::End | Kind::Retry) {
+        } else if matches!(kind, Kind::End | Kind::SocketIoEnd | Kind::Retry) {
             self.is_over = true;
         }
     }
@@ -154,9 +154,9 @@ fn weight(kind: Kind, is_routed: bool) -> Weight {
         return Weight::None;
     }
     match kind {
-        Kind::Headers | Kind::Uwsgi | Kind::Push | Kind::WebSocket | Kind::WebSocketText | Kind::WebSocketBinary => {
-            Weight::Whole
-        }
+        Kind::Headers | Kind::Uwsgi | Kind::Push => Weight::Whole,
+        Kind::WebSocket | Kind::WebSocketText | Kind::WebSocketBinary => Weight::Whole,
+        Kind::SocketIoEvent | Kind::SocketIoAck | Kind::SocketIoMsg | Kind::SocketIoJson => Weight::Whole,
         Kind::Body | Kind::Chunk => Weight::Bytes,
         Kind::End
         | Kind::Ping
@@ -166,6 +166,10 @@ fn weight(kind: Kind, is_routed: bool) -> Weight {
         | Kind::Error
         | Kind::Credit
         | Kind::WebSocketClose
+        | Kind::SocketIoConnect
+        | Kind::SocketIoRefuse
+        | Kind::SocketIoDisconnect
+        | Kind::SocketIoEnd
         | Kind::Msg
         | Kind::Join
         | Kind::Leave

@@ -390,6 +390,24 @@ fn an_end_from_either_side_ends_the_session() {
 }
 
 #[test]
+fn the_end_of_a_session_of_socket_io_is_one() {
+    let mut pair = Pair::new("credit socket.io");
+    pair.begin(SID, "1");
+    pair.heard.clear();
+    pair.send(Kind::SocketIoConnect, "");
+    pair.send(Kind::SocketIoEvent, "[1]");
+    pair.send(Kind::SocketIoAck, "3[]");
+    pair.send(Kind::SocketIoDisconnect, "");
+    let passed = [("socket.io/connect", ""), ("socket.io/event", "[1]")];
+    assert_eq!(pair.hears(), heard(&passed), "an answer waits for credit, and what is said of the session behind it");
+    pair.send(Kind::SocketIoEnd, "");
+    assert_eq!(pair.node.send(SID, Kind::SocketIoEvent, "[2]".into()), Err(SendError::Ended));
+    pair.tell(&[&SID.0, b"credit", b"8"]);
+    assert_eq!(pair.hears(), heard(&[("socket.io/ack", "3[]"), ("socket.io/disconnect", ""), ("socket.io/end", "")]));
+    assert_eq!((pair.node.session_count(), pair.node.queued), (0, 0));
+}
+
+#[test]
 fn a_forgotten_session_still_delivers_its_queue() {
     let mut pair = Pair::new("credit quiet");
     pair.heard.clear();

@@ -4,8 +4,7 @@ use bytes::Bytes;
 
 use super::Engine;
 use super::app::{AppInput, Replies, Reply};
-use super::route::Parcel;
-use super::session::{Answer, Found, Session};
+use super::session::{Answer, Found, Server, Session};
 use super::websocket::{close_of, message_of};
 use crate::error::Cause;
 use crate::http::{Event, Framing, Response};
@@ -73,7 +72,16 @@ impl Engine {
         let Some(session) = self.sessions.at_mut(slot) else { return true };
         let whole = matches!(
             kind,
-            Kind::Headers | Kind::Uwsgi | Kind::Push | Kind::WebSocket | Kind::WebSocketText | Kind::WebSocketBinary
+            Kind::Headers
+                | Kind::Uwsgi
+                | Kind::Push
+                | Kind::WebSocket
+                | Kind::WebSocketText
+                | Kind::WebSocketBinary
+                | Kind::SocketIoEvent
+                | Kind::SocketIoAck
+                | Kind::SocketIoMsg
+                | Kind::SocketIoJson
         );
         let counts = whole || matches!(kind, Kind::Body | Kind::Chunk | Kind::Push);
         // What has no bytes costs nothing: after a head that was larger than the credit left, an end mark still may come.
@@ -112,11 +120,22 @@ impl Engine {
                 self.or_complain(slot, kind, sent);
             }
             Kind::WebSocketClose => {
-                let closed = close_of(&body).and_then(|close| match self.is_open(slot) {
+                let closed = close_of(&body).and_then(|close| match self.is_websocket(slot) {
                     true => self.close_websocket(slot, close, now),
                     false => Err(Cause::MessageUnfit),
                 });
                 self.or_complain(slot, kind, closed);
+            }
+            Kind::SocketIoConnect
+            | Kind::SocketIoRefuse
+            | Kind::SocketIoEvent
+            | Kind::SocketIoAck
+            | Kind::SocketIoDisconnect
+            | Kind::SocketIoMsg
+            | Kind::SocketIoJson
+            | Kind::SocketIoEnd => {
+                let sent = self.on_socketio_kind(slot, kind, body, now);
+                self.or_complain(slot, kind, sent);
             }
             Kind::Join => self.obey_bond(slot, kind, |engine| engine.on_join(slot, &body)),
             Kind::Leave => self.obey_bond(slot, kind, |engine| engine.on_leave(slot, &body)),
@@ -150,13 +169,16 @@ impl Engine {
         }
     }
 
-    fn is_open(&self, slot: usize) -> bool {
-        self.sessions.at(slot).is_some_and(Session::is_open)
+    fn is_websocket(&self, slot: usize) -> bool {
+        self.sessions.at(slot).is_some_and(|session| matches!(session.answer, Answer::WebSocket))
     }
 
     /// A WebSocket message for the session's own client.
     fn on_message(&mut self, slot: usize, message: websocket::Message, now: Instant) -> Result<(), Cause> {
-        if !self.is_open(slot) {
+        if self.is_socketio(slot) {
+            return self.send_plain(slot, message, now);
+        }
+        if !self.is_websocket(slot) {
             return Err(Cause::MessageUnfit);
         }
         self.send_message(slot, message, now);
@@ -182,7 +204,10 @@ impl Engine {
         }
     }
 
-    fn on_response(&mut self, slot: usize, response: Response, now: Instant) {
+    pub(super) fn on_response(&mut self, slot: usize, response: Response, now: Instant) {
+        if self.is_socketio(slot) {
+            return self.or_complain(slot, Kind::Headers, Err(Cause::MessageUnfit));
+        }
         let Some(session) = self.sessions.at_mut(slot) else { return };
         if session.is_open() {
             // The next node of a WebSocket whose node was lost may say that it takes it, with nothing left to shape, or
@@ -238,7 +263,7 @@ impl Engine {
                 self.on_framed(slot, body, now);
             }
             Answer::Framed(_) => self.on_framed(slot, body, now),
-            Answer::WebSocket => self.or_complain(slot, Kind::Body, Err(Cause::MessageUnfit)),
+            Answer::WebSocket | Answer::SocketIo => self.or_complain(slot, Kind::Body, Err(Cause::MessageUnfit)),
         }
     }
 
@@ -274,7 +299,9 @@ impl Engine {
     pub(super) fn on_chunk(&mut self, slot: usize, body: Bytes, now: Instant) {
         let Some(session) = self.sessions.at_mut(slot) else { return };
         match session.answer {
-            Answer::WebSocket => return self.or_complain(slot, Kind::Chunk, Err(Cause::MessageUnfit)),
+            Answer::WebSocket | Answer::SocketIo => {
+                return self.or_complain(slot, Kind::Chunk, Err(Cause::MessageUnfit));
+            }
             Answer::None => return self.fail(slot, Cause::ResponseOutOfOrder, now),
             Answer::Begun { framing: Framing::Length(_) } | Answer::Framed(_) => {
                 return self.or_complain(slot, Kind::Chunk, Err(Cause::ResponseOutOfOrder));
@@ -294,6 +321,7 @@ impl Engine {
                 let closed = self.close_websocket(slot, close, now);
                 debug_assert!(closed.is_ok(), "1000 may be sent");
             }
+            Answer::SocketIo => self.end_socketio(slot, Cause::Complete, now),
             // Without framing `end` is the end; under a length the machine knows whether bytes are missing.
             Answer::Begun { framing: Framing::Unframed | Framing::Length(_) } => self.deliver(slot, Event::End, now),
             Answer::Begun { framing: Framing::Chunked } | Answer::None | Answer::Chunked | Answer::Framed(_) => {
@@ -356,7 +384,8 @@ impl Engine {
                     self.stats.count(Cause::SessionStale);
                     continue;
                 };
-                if self.sessions.at(slot).is_none_or(|session| session.node().is_some()) {
+                let is_served = |session: &Session| matches!(session.server, Some(Server::App(_)) | None);
+                if !self.sessions.at(slot).is_some_and(is_served) {
                     self.stats.count(Cause::SessionForeign);
                     continue;
                 }
@@ -381,7 +410,7 @@ impl Engine {
             Reply::Retry => self.on_retry(slot, now),
             Reply::GoAway => self.on_goaway(slot, now),
             Reply::Open => match self.sessions.at(slot) {
-                Some(session) if session.is_open() && session.redispatched => {}
+                Some(session) if session.is_open() && (session.redispatched || session.socketio().is_some()) => {}
                 Some(session) if session.is_websocket && !session.is_answered() => self.open_websocket(slot, None, now),
                 Some(_) | None => self.fail(slot, Cause::ResponseOutOfOrder, now),
             },
@@ -389,9 +418,18 @@ impl Engine {
                 let sent = self.on_message(slot, message, now);
                 self.or_complain(slot, Kind::WebSocket, sent);
             }
+            Reply::Close(_) if self.is_socketio(slot) => self.end_socketio(slot, Cause::Complete, now),
             Reply::Close(close) => {
                 let closed = self.close_websocket(slot, close, now);
                 self.or_complain(slot, Kind::WebSocketClose, closed);
+            }
+            Reply::SocketIo(packet) => {
+                let sent = self.send_packet(slot, packet, now);
+                self.or_complain(slot, Kind::SocketIoEvent, sent);
+            }
+            Reply::Accept(namespace) => {
+                let accepted = self.accept_namespace(slot, &namespace, now);
+                self.or_complain(slot, Kind::SocketIoConnect, accepted);
             }
             Reply::Join(name) => self.obey_bond(slot, Kind::Join, |engine| engine.on_join(slot, &name)),
             Reply::Leave(name) => self.obey_bond(slot, Kind::Leave, |engine| engine.on_leave(slot, &name)),
@@ -401,13 +439,13 @@ impl Engine {
             Reply::ToGroup(name, what) => {
                 let Some(session) = self.sessions.at(slot) else { return };
                 // The client that it comes from can wait, as a node would have to.
-                let (host, source) = (session.host, Some(self.links.id_of(session.carrier.link)));
-                let parcel = Parcel::from_app(what, &self.shared);
+                let (host, source) = (session.host, self.links.id_at(session.carrier.link));
+                let parcel = self.parcel_from_app(what);
                 self.fan_out(host, &name, Some(slot), parcel, source, now);
             }
             Reply::ToSession(target, what) => {
                 let Some(host) = self.sessions.at(slot).map(|session| session.host) else { return };
-                let mut parcel = Parcel::from_app(what, &self.shared);
+                let mut parcel = self.parcel_from_app(what);
                 let sent = self.deliver_to(target, host..host + 1, &mut parcel, now);
                 self.or_complain(slot, Kind::Msg, sent);
             }
@@ -427,7 +465,7 @@ impl Engine {
         match session.answer {
             Answer::None => self.fail(slot, Cause::ResponseOutOfOrder, now),
             Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_) => self.deliver(slot, Event::Body(bytes), now),
-            Answer::WebSocket => self.or_complain(slot, Kind::Body, Err(Cause::MessageUnfit)),
+            Answer::WebSocket | Answer::SocketIo => self.or_complain(slot, Kind::Body, Err(Cause::MessageUnfit)),
         }
     }
 
@@ -435,7 +473,7 @@ impl Engine {
         let Some(session) = self.sessions.at(slot) else { return };
         match session.answer {
             Answer::None => self.fail(slot, Cause::NodeEnded, now),
-            Answer::WebSocket => self.on_end(slot, now),
+            Answer::WebSocket | Answer::SocketIo => self.on_end(slot, now),
             Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_) => self.deliver(slot, Event::End, now),
         }
     }

@@ -10,6 +10,7 @@ use crate::address::PeerAddr;
 use crate::error::Cause;
 use crate::http::{Request, Response};
 use crate::message::Sid;
+use crate::socketio::{Generation, Packet};
 use crate::time::Instant;
 use crate::tls;
 use crate::websocket;
@@ -45,6 +46,9 @@ pub enum AppInput<'a> {
         /// What the client's handshake with this server has agreed on. The certificate in it was asked for by the virtual
         /// host that the handshake was for, which is this one if this one asks for certificates.
         tls: Option<&'a tls::Facts>,
+        /// It is the handshake of a client of socket.io, which the server answers; what follows comes as
+        /// [`SocketIo`](Self::SocketIo), or of Engine.IO alone as [`WebSocket`](Self::WebSocket).
+        socketio: Option<Generation>,
     },
     /// A piece of the request's body (`body`).
     Body {
@@ -64,6 +68,15 @@ pub enum AppInput<'a> {
         sid: Sid,
         /// The message.
         message: websocket::Message,
+    },
+    /// A packet of a client of socket.io (`socket.io/event` and so on): a namespace that it asks for, to be
+    /// [accepted](Replies::accept) or refused with a packet of the kind [`Refuse`](crate::socketio::PacketKind::Refuse);
+    /// an event, an answer to one; the end of a namespace.
+    SocketIo {
+        /// Its session.
+        sid: Sid,
+        /// The packet.
+        packet: Packet,
     },
     /// The client closed its WebSocket (`websocket/close`); [`End`](Self::End) follows.
     Close {
@@ -109,6 +122,8 @@ pub(super) enum Reply {
     Open,
     WebSocket(websocket::Message),
     Close(websocket::Close),
+    SocketIo(Packet),
+    Accept(String),
     Join(Bytes),
     Leave(Bytes),
     Echo { group: Bytes, on: bool },
@@ -126,6 +141,8 @@ pub(super) enum Reply {
 pub enum Routed {
     /// A message for WebSockets.
     WebSocket(websocket::Message),
+    /// A packet for clients of socket.io that are connected to its namespace.
+    SocketIo(Packet),
     /// A piece of the responses that have begun.
     Body(Bytes),
     /// A message for those who serve the sessions.
@@ -165,6 +182,16 @@ impl Replies {
     /// Closes the WebSocket; the session is over.
     pub fn close(&mut self, sid: Sid, close: websocket::Close) {
         self.list.push((sid, Reply::Close(close)));
+    }
+
+    /// Sends a packet to a client of socket.io: an event, an answer, a refusal, the end of a namespace.
+    pub fn socketio(&mut self, sid: Sid, packet: Packet) {
+        self.list.push((sid, Reply::SocketIo(packet)));
+    }
+
+    /// Lets a client of socket.io have a namespace that it asked for.
+    pub fn accept(&mut self, sid: Sid, namespace: impl Into<String>) {
+        self.list.push((sid, Reply::Accept(namespace.into())));
     }
 
     /// Lets the session enter a group of its virtual host: 1 to 64 bytes, the first no `@`.

@@ -3,15 +3,17 @@
 use alloc::boxed::Box;
 
 use super::Engine;
+use super::carrier::Carrier;
 use super::https::{Variables, fingerprint_of};
-use super::link::Link;
+use super::link::{Link, Links};
 use super::push::Push;
 use super::report::Access;
-use super::session::{Server, Session};
+use super::session::{Server, Session, Sessions};
 use crate::config::{NodeLoss, Redispatch};
 use crate::error::Cause;
 use crate::message::Kind;
 use crate::time::Instant;
+use crate::tls;
 use crate::uwsgi;
 
 /// Where a session can go.
@@ -25,15 +27,15 @@ pub(super) enum Choice {
 impl Engine {
     /// Least sessions first, then the order of the file; the connection's last node before all others, apps after
     /// all nodes.
-    fn choose(&self, session: &Session, last: Option<usize>) -> Choice {
-        let host = &self.hosts.list[session.host];
+    pub(super) fn choose(&self, host_place: usize, refused: &[Server], last: Option<usize>) -> Choice {
+        let host = &self.hosts.list[host_place];
         let (mut best, mut full) = (None, false);
         for &place in &host.nodes {
             let node = &self.nodes.list[place];
-            if !node.available || !node.hosts.contains(&session.host) {
+            if !node.available || !node.hosts.contains(&host_place) {
                 continue;
             }
-            if session.refused.contains(&Server::Node(place)) {
+            if refused.contains(&Server::Node(place)) {
                 continue;
             }
             let capacity = node.capabilities.capacity.into_iter().chain(host.node_capacity).min();
@@ -51,7 +53,7 @@ impl Engine {
                 best = Some((node.load, place));
             }
         }
-        match (best, host.app(&session.refused)) {
+        match (best, host.app(refused)) {
             (Some((_, node)), _) => Choice::To(Server::Node(node)),
             (None, _) if full => Choice::Wait,
             (None, Some(app)) => Choice::To(Server::App(app)),
@@ -64,8 +66,10 @@ impl Engine {
         let Some(session) = self.sessions.at(slot) else { return };
         let last = self.links.at(session.carrier.link).and_then(Link::last_node);
         let host = session.host;
-        match self.choose(session, last) {
+        match self.choose(host, &session.refused, last) {
             Choice::To(server) => self.hand_over(slot, server, now),
+            // Its client need not notice.
+            Choice::Nobody(_) | Choice::Wait if self.is_socketio(slot) => self.put_to_sleep(slot),
             Choice::Nobody(cause) => self.fail(slot, cause, now),
             Choice::Wait if self.hosts.list[host].waiting.len() >= self.config.limits.queue => {
                 self.fail(slot, Cause::QueueFull, now);
@@ -95,7 +99,7 @@ impl Engine {
             };
             // One that no node has refused may go to any: if it has to wait, so has everybody behind it.
             let is_picky = !session.refused.is_empty();
-            match self.choose(session, None) {
+            match self.choose(host, &session.refused, None) {
                 Choice::Wait if is_picky => place += 1,
                 Choice::Wait => return,
                 Choice::To(server) => {
@@ -107,6 +111,11 @@ impl Engine {
                     self.fail(slot, cause, now);
                 }
             }
+        }
+        while let Some(slot) = self.sleeper(host) {
+            let Choice::To(server) = self.choose(host, &[], None) else { return };
+            self.hosts.list[host].asleep.pop_front();
+            self.hand_over(slot, server, now);
         }
     }
 
@@ -121,6 +130,10 @@ impl Engine {
         match server {
             Server::Node(node) => self.hand_to_node(slot, node, now),
             Server::App(app) => self.hand_to_app(slot, app, now),
+            Server::Front => debug_assert!(false, "what the engine answers itself is not handed over"),
+        }
+        if self.is_socketio(slot) {
+            self.wake(slot, now);
         }
     }
 
@@ -131,8 +144,9 @@ impl Engine {
         session.capabilities = capabilities;
         session.credit = Default::default();
         self.nodes.list[node].open += usize::from(session.is_open());
+        let Some(session) = self.sessions.at(slot) else { return };
         let host = &self.hosts.list[session.host];
-        let facts = self.links.at(session.carrier.link).and_then(Link::facts);
+        let facts = facts_of(&self.links, &self.sessions, slot);
         let fingerprint = facts.and_then(fingerprint_of);
         let variables = Variables::new(facts, host.asks_certificates, fingerprint.as_deref());
         let context = uwsgi::Context {
@@ -148,8 +162,8 @@ impl Engine {
         packet.clear();
         let encoded = uwsgi::encode_request(&mut packet, &session.request, &context);
         let (sid, carrier) = (session.sid, session.carrier);
-        let kept = session.kept.pieces();
         let uploaded = session.uploaded;
+        let kept = self.sessions.at_mut(slot).map(|session| session.kept.pieces()).unwrap_or_default();
         if encoded.is_ok() {
             self.tell(node, Some(sid), Kind::Uwsgi, &packet);
         }
@@ -187,13 +201,15 @@ impl Engine {
         let Some(session) = self.sessions.at_mut(slot) else { return };
         session.capabilities = Default::default();
         let (sid, kept, uploaded) = (session.sid, session.kept.pieces(), session.uploaded);
+        let Some(session) = self.sessions.at(slot) else { return };
         if let Some(mut called) = self.apps[app].app.take() {
             let input = super::app::AppInput::Request {
                 sid,
                 request: &session.request,
                 client: session.client,
                 https: session.https,
-                tls: self.links.at(session.carrier.link).and_then(Link::facts),
+                tls: facts_of(&self.links, &self.sessions, slot),
+                socketio: session.socketio().map(|client| client.conn.generation()),
             };
             called.handle(input, &mut self.replies, now);
             self.stats.messages_out += 1;
@@ -209,7 +225,7 @@ impl Engine {
     }
 
     /// Tells a client that waits for it to send its body (RFC 9110, 10.1.1).
-    fn welcome_upload(&mut self, slot: usize, now: Instant) {
+    pub(super) fn welcome_upload(&mut self, slot: usize, now: Instant) {
         let Some(session) = self.sessions.at(slot) else { return };
         if session.uploaded || !session.request.expect_continue {
             return;
@@ -237,10 +253,15 @@ impl Engine {
 
     /// The node of a session is gone.
     pub(super) fn orphan(&mut self, slot: usize, now: Instant) {
+        if self.lingers(slot) {
+            // It is over; only its client has not heard so yet.
+            return self.leave_lingering(slot, now);
+        }
         let Some(session) = self.sessions.at_mut(slot) else { return };
         let Some(server) = session.server.take() else { return };
         let is_open = session.is_open();
         let may = match self.hosts.list[session.host].redispatch {
+            _ if session.socketio().is_some() => true,
             _ if is_open => self.hosts.list[session.host].node_loss == NodeLoss::Move,
             Redispatch::All => true,
             Redispatch::Safe => session.request.is_idempotent(),
@@ -267,6 +288,7 @@ impl Engine {
                 self.pump_hosts_of(node);
             }
             Server::App(app) => self.apps[app].load -= 1,
+            Server::Front => {}
         }
         if let Some(carrier) = self.sessions.at(slot).map(|session| session.carrier) {
             self.resume(carrier, now);
@@ -275,6 +297,9 @@ impl Engine {
 
     /// Gives a session up: an error page if no byte of an answer is out, a cut otherwise.
     pub(super) fn fail(&mut self, slot: usize, cause: Cause, now: Instant) {
+        if self.is_socketio(slot) {
+            return self.end_socketio(slot, cause, now);
+        }
         let Some(session) = self.sessions.at_mut(slot) else { return };
         let carrier = session.carrier;
         if !session.is_answered() {
@@ -305,6 +330,7 @@ impl Engine {
             self.cut_pushes(session.carrier, pushed, now);
         }
         self.memory -= session.kept.len;
+        self.forget_socketio(slot, &session, now);
         let host = &mut self.hosts.list[session.host];
         host.sessions -= 1;
         if session.server.is_none() {
@@ -318,7 +344,7 @@ impl Engine {
             Some(Server::App(app)) => {
                 self.call_app(app, super::app::AppInput::End { sid: session.sid, cause }, now);
             }
-            Some(Server::Node(_)) | None => {}
+            Some(Server::Node(_) | Server::Front) | None => {}
         }
         self.detach(session.carrier, session.node());
         if self.config.access_log {
@@ -328,9 +354,10 @@ impl Engine {
 
     fn report_access(&mut self, session: Box<Session>, cause: Cause, now: Instant) {
         let waited = session.handed_over.since(session.began);
-        let node = session.server.map(|server| match server {
-            Server::Node(node) => self.nodes.list[node].name.clone(),
-            Server::App(app) => format!("app:{}", self.apps[app].name),
+        let node = session.server.and_then(|server| match server {
+            Server::Node(node) => Some(self.nodes.list[node].name.clone()),
+            Server::App(app) => Some(format!("app:{}", self.apps[app].name)),
+            Server::Front => None,
         });
         self.report(super::report::Report::Access(Box::new(Access {
             sid: Some(session.sid),
@@ -352,4 +379,12 @@ impl Engine {
             cause,
         })));
     }
+}
+
+/// What the handshake of a session's client has agreed on: of its carrier, or of the request that it has begun with.
+fn facts_of<'a>(links: &'a Links, sessions: &Sessions, slot: usize) -> Option<&'a tls::Facts> {
+    let session = sessions.at(slot)?;
+    let poll = session.socketio().and_then(|client| sessions.at(client.poll?));
+    let carrier = if session.carrier == Carrier::NOWHERE { poll?.carrier } else { session.carrier };
+    links.at(carrier.link)?.facts()
 }

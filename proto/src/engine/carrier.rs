@@ -1,7 +1,8 @@
 //! Carriers: what moves the bytes of a session.
 //!
 //! A connection of HTTP/1, or of a WebSocket that began there, carries one session at a time; a stream of HTTP/2 carries
-//! one for as long as it lives. Sessions see no difference.
+//! one for as long as it lives. Sessions see no difference. A client of socket.io that polls is carried nowhere: each of
+//! its requests is a session of its own.
 
 use alloc::boxed::Box;
 
@@ -28,6 +29,9 @@ pub(super) struct Carrier {
 }
 
 impl Carrier {
+    /// No link at all: what is done with it does nothing.
+    pub const NOWHERE: Self = Self { link: usize::MAX, stream: None };
+
     /// A link as a whole.
     pub fn link(link: usize) -> Self {
         Self { link, stream: None }
@@ -139,6 +143,12 @@ impl Engine {
     /// Bytes that wait for a client.
     pub(super) fn queued_for(&self, carrier: Carrier) -> usize {
         self.links.at(carrier.link).map_or(0, |link| link.queued_for(carrier.stream))
+    }
+
+    /// Bytes that wait for the client of a session, whether they can be written now or with the answer to a poll.
+    pub(super) fn queued_of(&self, slot: usize) -> usize {
+        let Some(session) = self.sessions.at(slot) else { return 0 };
+        self.queued_for(session.carrier) + session.socketio().map_or(0, |client| client.conn.queued())
     }
 
     /// Whether more waits for a client than may, of which `queued` bytes are this carrier's: its own share is used up,
@@ -254,6 +264,9 @@ impl Engine {
     /// Sends a session's client away: a WebSocket closes, any other connection does when what is under way is answered.
     pub(super) fn on_goaway(&mut self, slot: usize, now: Instant) {
         let Some(session) = self.sessions.at(slot) else { return };
+        if session.socketio().is_some() {
+            return self.fail(slot, Cause::Stopping, now);
+        }
         if session.is_open() {
             let close = websocket::Close { code: Some(Cause::Stopping.close_code()), reason: Bytes::new() };
             let closed = self.close_websocket(slot, close, now);
@@ -281,7 +294,22 @@ impl Engine {
         }
         self.touch(carrier.link);
         if let Some(session) = session {
-            self.finish(session, cause, now);
+            self.lose(session, cause, now);
+        }
+    }
+
+    /// Gives a WebSocket that carries one session to another.
+    pub(super) fn hand_carrier(&mut self, carrier: Carrier, to: usize) {
+        let Some(link) = self.links.at_mut(carrier.link) else { return };
+        match (&mut link.protocol, carrier.stream) {
+            (Protocol::WebSocket(websocket), _) => websocket.session = Some(to),
+            (Protocol::Http2(http2), Some(stream)) => {
+                if let Some(stream) = http2.stream_mut(stream) {
+                    stream.session = Some(to);
+                }
+            }
+            (Protocol::Http2(_), None) => {}
+            (Protocol::Http(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => {}
         }
     }
 

@@ -12,13 +12,26 @@ use super::https::Refusal;
 use super::link::{Link, Protocol};
 use super::report::{Access, Report};
 use super::route::Parcel;
-use super::session::{Answer, Kept, Server, Session};
+use super::session::{Answer, Kept, Part, Server, Session};
 use crate::address::PeerAddr;
 use crate::error::Cause;
 use crate::http::{BodySize, Event, Request};
 use crate::message::Kind;
 use crate::time::{Duration, Instant, earliest};
 use crate::websocket::handshake;
+
+/// A request as it has come, for a virtual host.
+#[derive(Clone)]
+pub(super) struct Arrival {
+    pub carrier: Carrier,
+    pub listener: usize,
+    pub host: usize,
+    /// The client, behind proxies that are trusted.
+    pub origin: PeerAddr,
+    pub https: bool,
+    /// The largest body that is taken.
+    pub body_bytes: u64,
+}
 
 impl Engine {
     /// An event of a client's connection.
@@ -47,6 +60,11 @@ impl Engine {
             return self.refuse_request(carrier, &request, refusal, now);
         }
         let is_websocket = handshake::is_requested(&request);
+        let body_bytes = self.hosts.list[host].body_bytes;
+        let arrival = Arrival { carrier, listener, host, origin, https, body_bytes };
+        if let Some(asked) = self.asks_socketio(host, &request, is_websocket) {
+            return self.on_socketio_request(arrival, request, is_websocket, asked, now);
+        }
         if is_websocket && let Err(cause) = self.check_handshake(host, &request) {
             return self.refuse_request(carrier, &request, cause.into(), now);
         }
@@ -56,13 +74,28 @@ impl Engine {
         if let Err(cause) = self.has_room(host) {
             return self.refuse_request(carrier, &request, cause.into(), now);
         }
-        let body_bytes = self.hosts.list[host].body_bytes;
+        let Some(index) = self.begin_session(arrival, request, is_websocket, now) else { return };
+        self.assign(index, now);
+        self.arm_session(index);
+    }
+
+    /// Makes a session of a request; `None` if its body is too large, or nobody waits for an answer.
+    pub(super) fn begin_session(
+        &mut self,
+        arrival: Arrival,
+        request: Request,
+        is_websocket: bool,
+        now: Instant,
+    ) -> Option<usize> {
+        let Arrival { carrier, listener, host, origin, https, body_bytes } = arrival;
         let draining = self.is_draining();
         match (self.links.at_mut(carrier.link).map(|link| &mut link.protocol), carrier.stream) {
             (Some(Protocol::Http(http)), _) => {
                 if http.conn.limit_body(body_bytes, now).is_err() {
                     // The page is queued; the end of the connection counts the cause.
-                    return self.report_refused(carrier, client, &request, Cause::BodyTooLarge.into());
+                    let client = http.client;
+                    self.report_refused(carrier, client, &request, Cause::BodyTooLarge.into());
+                    return None;
                 }
                 if draining {
                     http.conn.close_after_response(now);
@@ -70,12 +103,16 @@ impl Engine {
             }
             (Some(Protocol::Http2(http2)), Some(stream)) if !is_websocket => {
                 if http2.conn.limit_body(stream, body_bytes, now).is_err() {
+                    let client = http2.client;
                     self.stats.count(Cause::BodyTooLarge);
-                    return self.report_refused(carrier, client, &request, Cause::BodyTooLarge.into());
+                    self.report_refused(carrier, client, &request, Cause::BodyTooLarge.into());
+                    return None;
                 }
             }
             (Some(Protocol::Http2(_)), _) => {}
-            (Some(Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_)) | None, _) => return,
+            // A client of socket.io that polls.
+            (None, _) if carrier == Carrier::NOWHERE => {}
+            (Some(Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_)) | None, _) => return None,
         }
         let session = Session {
             sid: self.sessions.next_sid(&mut *self.entropy),
@@ -100,6 +137,7 @@ impl Engine {
             status: 0,
             credit: Default::default(),
             crowded: false,
+            part: Part::Stranger,
             bonds: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -118,12 +156,11 @@ impl Engine {
             (Some(Protocol::Http2(_)), None) => {}
             (Some(Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_)) | None, _) => {}
         }
-        self.assign(index, now);
-        self.arm_session(index);
+        Some(index)
     }
 
     /// Answers a request that gets no session.
-    fn refuse_request(&mut self, carrier: Carrier, request: &Request, refusal: Refusal, now: Instant) {
+    pub(super) fn refuse_request(&mut self, carrier: Carrier, request: &Request, refusal: Refusal, now: Instant) {
         let Refusal { cause, status } = refusal;
         self.fail_on_with(carrier, cause, status, now);
         let Some(link) = self.links.at(carrier.link) else { return };
@@ -162,8 +199,8 @@ impl Engine {
         })));
     }
 
-    fn has_room(&self, host: usize) -> Result<(), Cause> {
-        if self.sessions.len() >= self.config.limits.sessions {
+    pub(super) fn has_room(&self, host: usize) -> Result<(), Cause> {
+        if self.open_sessions() >= self.config.limits.sessions {
             return Err(Cause::SessionsMax);
         }
         if self.hosts.list[host].sessions >= self.hosts.list[host].sessions_max {
@@ -215,8 +252,9 @@ impl Engine {
         let Some(session) = self.sessions.at_mut(slot) else { return };
         let before = session.kept.len;
         let max = match session.server {
-            // While nobody has it, everything is kept: the link pauses at the bound.
-            None => usize::MAX,
+            // While nobody has it, everything is kept: the link pauses at the bound. What is for the engine has a bound of
+            // its own.
+            None | Some(Server::Front) => usize::MAX,
             // A second chance is what can be done without.
             Some(_) if is_full => 0,
             Some(_) => retry_bytes,
@@ -228,7 +266,7 @@ impl Engine {
             None if session.kept.len >= retry_bytes => {
                 self.pause(carrier, now);
             }
-            None => {}
+            None | Some(Server::Front) => {}
             Some(Server::Node(node)) => {
                 self.tell_bytes(node, sid, Kind::Body, bytes);
                 self.pause_for(node, carrier, now);
@@ -250,6 +288,9 @@ impl Engine {
     /// The whole request is at its node: tells it so where it wants that, and starts the time it has to answer.
     pub(super) fn upload_complete(&mut self, slot: usize, now: Instant) {
         let Some(session) = self.sessions.at_mut(slot) else { return };
+        if session.server == Some(Server::Front) {
+            return self.on_errand_uploaded(slot, now);
+        }
         if !session.is_answered() {
             session.deadline = Some(now + self.hosts.list[session.host].node_timeout);
         }
@@ -276,15 +317,17 @@ impl Engine {
     /// waits for another node, waits on.
     pub(super) fn resume_clients_of(&mut self, node: usize, now: Instant) {
         for client in core::mem::take(&mut self.nodes.list[node].paused) {
-            let session = self.session_on(client).and_then(|slot| self.sessions.at(slot));
-            if session.and_then(|session| session.node()) == Some(node) {
+            let Some(slot) = self.session_on(client) else { continue };
+            if self.node_behind(slot) == Some(node) {
                 self.resume(client, now);
+                self.on_errand_resumed(slot, now);
             }
         }
     }
 
     /// Bytes have left for a client: its node may send more, its app may go on.
     pub(super) fn on_client_room(&mut self, slot: usize, now: Instant) {
+        self.on_opened(slot, now);
         let Some(session) = self.sessions.at_mut(slot) else { return };
         session.moved = now;
         if session.capabilities.credit {
@@ -292,8 +335,8 @@ impl Engine {
             return;
         }
         let Some(Server::App(app)) = session.server else { return };
-        let (sid, crowded, carrier) = (session.sid, session.crowded, session.carrier);
-        let queued = self.queued_for(carrier);
+        let (sid, crowded) = (session.sid, session.crowded);
+        let queued = self.queued_of(slot);
         if crowded && queued <= self.config.limits.write_queue_high / 2 {
             if let Some(session) = self.sessions.at_mut(slot) {
                 session.crowded = false;
@@ -307,7 +350,7 @@ impl Engine {
         let Some(session) = self.sessions.at(slot) else { return };
         let Some(Server::Node(node)) = session.server else { return };
         let window = self.config.limits.credit_bytes.min(self.config.limits.write_queue_bytes / 2).max(1) as u64;
-        let queued = self.queued_for(session.carrier) as u64;
+        let queued = self.queued_of(slot) as u64;
         let total = session.credit.used + window.saturating_sub(queued);
         let more = total.saturating_sub(session.credit.granted);
         if more < (window / 4).max(1) {
@@ -323,12 +366,19 @@ impl Engine {
     /// Sets a session's next deadline.
     pub(super) fn arm_session(&mut self, slot: usize) {
         let Some(session) = self.sessions.at(slot) else { return };
-        let at = earliest(session.deadline, Some(session.moved + session.patience));
+        let machine = session.socketio().and_then(|client| client.conn.poll_timeout());
+        let at = match session.socketio() {
+            Some(client) if client.lingers => session.deadline,
+            Some(_) | None => earliest(earliest(session.deadline, machine), Some(session.moved + session.patience)),
+        };
         self.session_timers.set(slot, at);
     }
 
     /// A session's deadline has come.
     pub(super) fn on_session_deadline(&mut self, slot: usize, now: Instant) {
+        if self.is_socketio(slot) && !self.on_socketio_deadline(slot, now) {
+            return;
+        }
         let Some(session) = self.sessions.at(slot) else { return };
         if session.deadline.is_some_and(|deadline| deadline <= now) {
             let cause = if session.server.is_some() { Cause::NodeTimeout } else { Cause::QueueTimeout };

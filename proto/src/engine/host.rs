@@ -6,8 +6,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::session::Server;
-use crate::config::{ClientAuth, Config, Hsts, NodeLoss, NodeName, Redispatch, SlowClient, WebSocketDeflate};
+use crate::config::{
+    ClientAuth, Config, Hsts, NodeLoss, NodeName, Redispatch, SlowClient, SocketIoPath, WebSocketDeflate,
+};
 use crate::http::AddedField;
+use crate::message::Sid;
+use crate::socketio::{self, Generation, Layer, request::Mount};
 use crate::time::Duration;
 use crate::websocket::{self, handshake::DeflatePolicy};
 
@@ -31,7 +35,14 @@ pub(super) struct Host {
     pub body_bytes: u64,
     pub redispatch: Redispatch,
     pub node_loss: NodeLoss,
+    /// Clients of socket.io that had nobody when they were put here: the next node with room gets those that are still so.
+    pub asleep: VecDeque<Sid>,
     pub websocket: Arc<websocket::Settings>,
+    /// Where socket.io is spoken.
+    pub socketio_mounts: Vec<Mount>,
+    pub socketio: Arc<socketio::Settings>,
+    /// Of WebSockets that carry it: it has heartbeats of its own.
+    pub socketio_websocket: Arc<websocket::Settings>,
     pub deflate: DeflatePolicy,
     /// With which status requests in clear text are sent to TLS.
     pub https_redirect: Option<u16>,
@@ -78,6 +89,14 @@ impl Hosts {
                 body_bytes: host.body_bytes.unwrap_or(limits.body_bytes),
                 redispatch: host.redispatch.unwrap_or(config.redispatch),
                 node_loss: host.node_loss.unwrap_or(config.node_loss),
+                asleep: VecDeque::new(),
+                socketio_mounts: host.socketio.as_ref().unwrap_or(&config.socketio).iter().map(mount).collect(),
+                socketio: Arc::new(socketio::Settings::new(limits)),
+                socketio_websocket: Arc::new(websocket::Settings {
+                    message_bytes: limits.socketio_payload_bytes,
+                    ping: Duration::ZERO,
+                    ..websocket.clone()
+                }),
                 websocket: Arc::new(websocket),
                 deflate: match host.websocket_deflate.unwrap_or(config.websocket_deflate) {
                     WebSocketDeflate::Off => DeflatePolicy::Off,
@@ -140,9 +159,23 @@ impl Host {
         self.waiting.retain(|waiting| *waiting != session);
     }
 
+    /// Whether somebody wants a node.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty() || !self.asleep.is_empty()
+    }
+
     /// The app that has not passed this request on.
     pub fn app(&self, refused: &[Server]) -> Option<usize> {
         self.apps.iter().copied().find(|app| !refused.contains(&Server::App(*app)))
+    }
+}
+
+fn mount(path: &SocketIoPath) -> Mount {
+    let spoken = [(path.five, Generation::Five), (path.two, Generation::Two), (path.one, Generation::One)];
+    Mount {
+        path: path.path.clone(),
+        layer: if path.is_plain { Layer::Plain } else { Layer::SocketIo },
+        generations: spoken.iter().filter(|(is_on, _)| *is_on).map(|(_, generation)| *generation).collect(),
     }
 }
 

@@ -69,7 +69,7 @@ impl Engine {
                 {
                     session.status = cause.status();
                 }
-                self.finish(session, cause, now);
+                self.lose(session, cause, now);
             }
             http2::Event::Refused(violation) => {
                 self.stats.count(violation.what);
@@ -199,7 +199,7 @@ impl Engine {
         }
         let peer = http2.client;
         match session {
-            Some(session) => self.finish(session, cause, now),
+            Some(session) => self.lose(session, cause, now),
             // Why its session is over was counted then. What else can go wrong is the farewell.
             None if is_news && (violation.is_some() || cause == Cause::CloseTimeout) => self.stats.count(cause),
             None => {}

@@ -270,9 +270,23 @@ impl Engine {
                 }
                 self.touch(slot);
             }
+            // What it said before is obeyed, though a message to many may hold it up.
+            (Protocol::Node(_), _) if link.blocked > 0 => self.touch(slot),
             (Protocol::Node(_), _) => self.close_link(slot, Cause::LinkClosed, Shut::Close, now),
             (Protocol::Proxy(_), _) => self.close_link(slot, Cause::ClientGone, Shut::Close, now),
         }
+    }
+}
+
+impl Engine {
+    /// A connection has broken.
+    pub(super) fn on_failed(&mut self, slot: usize, now: Instant) {
+        let Some(link) = self.links.at(slot) else { return };
+        // What a node said before is obeyed, though a message to many may hold it up.
+        if link.blocked > 0 && !link.is_client() {
+            return self.on_eof(slot, now);
+        }
+        self.on_link_gone(slot, Cause::ConnectionFailed, now);
     }
 }
 

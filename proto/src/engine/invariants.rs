@@ -3,7 +3,7 @@
 use super::Engine;
 use super::carrier::Carrier;
 use super::link::Protocol;
-use super::session::Server;
+use super::session::{Part, Server, Session};
 
 impl Engine {
     /// Checks the engine's books against each other. Costs time in proportion to everything that is open.
@@ -40,30 +40,41 @@ impl Engine {
 
     fn check_sessions(&self) {
         let mut by_host = alloc::vec![0; self.hosts.list.len()];
+        let mut errands = 0;
         for (slot, session) in self.sessions.iter() {
-            by_host[session.host] += 1;
-            let carrier = session.carrier;
-            let link = self.links.at(carrier.link).expect("a session's link is open");
-            assert!(link.is_client(), "a session's link is a client's");
-            assert_eq!(self.session_on(carrier), Some(slot), "a carrier knows its session");
-            assert_eq!(session.is_open(), link.has_websocket(carrier.stream), "frames flow once it is open");
+            let is_errand = matches!(session.part, Part::Errand(_));
+            by_host[session.host] += usize::from(!is_errand);
+            errands += usize::from(is_errand);
+            self.check_socketio(slot, session);
             let waiting = self.hosts.list[session.host].waiting.iter().filter(|waiting| **waiting == slot).count();
-            assert_eq!(waiting, usize::from(session.server.is_none()), "a session has a server or waits for one, once");
+            let waits = session.server.is_none() && session.socketio().is_none();
+            assert_eq!(waiting, usize::from(waits), "a session has a server or waits for one, once");
             assert!(self.session_timers.deadline(slot).is_some(), "a session has a deadline");
             if let Some(node) = session.node() {
                 assert!(self.nodes.list[node].link.is_some(), "a session's node is connected");
             }
+            let carrier = session.carrier;
+            if carrier == Carrier::NOWHERE {
+                assert!(session.socketio().is_some(), "only clients of socket.io are carried nowhere");
+                continue;
+            }
+            let link = self.links.at(carrier.link).expect("a session's link is open");
+            assert!(link.is_client(), "a session's link is a client's");
+            assert_eq!(self.session_on(carrier), Some(slot), "a carrier knows its session");
+            assert_eq!(session.is_open(), link.has_websocket(carrier.stream), "frames flow once it is open");
         }
         for (host, count) in self.hosts.list.iter().zip(by_host) {
             assert_eq!(host.sessions, count, "a host counts its sessions");
             assert!(host.waiting.len() <= self.config.limits.queue, "the queue is bounded");
         }
-        assert!(self.sessions.len() <= self.config.limits.sessions, "sessions are bounded");
+        assert_eq!(self.socketio.errands(), errands, "errands are counted");
+        assert!(self.sessions.len() - errands <= self.config.limits.sessions, "sessions are bounded");
     }
 
     fn check_links(&self) {
         let mut clients = 0;
-        let mut memory = self.sessions.iter().map(|(_, session)| session.kept.len).sum::<usize>();
+        let own = |session: &Session| session.kept.len + session.socketio().map_or(0, |client| client.charged);
+        let mut memory = self.sessions.iter().map(|(_, session)| own(session)).sum::<usize>();
         for (slot, link) in self.links.iter() {
             clients += usize::from(link.is_client());
             memory += link.charged;

@@ -233,7 +233,7 @@ impl Engine {
             {
                 session.status = violation.status;
             }
-            self.finish(session, cause, now);
+            self.lose(session, cause, now);
         }
         if let Some(http2) = self.links.at_mut(slot).and_then(|link| link.http2()) {
             http2.clear();
@@ -309,7 +309,7 @@ impl Engine {
                 let cause = if cause == Cause::ConnectionFailed { Cause::ClientGone } else { cause };
                 let is_idle = http2.sessions().next().is_none();
                 for (_, session) in http2.sessions() {
-                    self.finish(session, cause, now);
+                    self.lose(session, cause, now);
                 }
                 if cause == Cause::WriteStall && is_idle {
                     self.stats.count(cause);
@@ -321,7 +321,7 @@ impl Engine {
             Protocol::WebSocket(websocket) => {
                 let cause = if cause == Cause::ConnectionFailed { Cause::ClientGone } else { cause };
                 match websocket.session {
-                    Some(session) => self.finish(session, cause, now),
+                    Some(session) => self.lose(session, cause, now),
                     None if cause == Cause::WriteStall => {
                         self.stats.count(cause);
                         self.report(Report::ClientRefused { peer: link.peer, cause, why: None });

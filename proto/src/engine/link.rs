@@ -367,6 +367,11 @@ impl Links {
         (entry.generation == id.generation && entry.link.is_some()).then_some(id.slot())
     }
 
+    /// The id of a link, if there is one in this slot.
+    pub fn id_at(&self, slot: usize) -> Option<LinkId> {
+        self.at(slot).map(|_| self.id_of(slot))
+    }
+
     pub fn id_of(&self, slot: usize) -> LinkId {
         LinkId { slot: slot as u32, generation: self.slots[slot].generation }
     }

@@ -42,6 +42,7 @@ mod report;
 mod route;
 mod session;
 mod settle;
+mod socketio;
 mod stats;
 mod streams;
 mod transport;
@@ -65,7 +66,6 @@ pub use welcome::{NODE_EXAMPLE, Welcome};
 
 use crate::config::{Config, NodeName, Serves, Stores};
 use crate::entropy::Entropy;
-use crate::error::Cause;
 use crate::http;
 use crate::time::{Duration, Instant};
 use crate::timers::Timers;
@@ -99,6 +99,8 @@ pub struct Engine {
     dial_timers: Timers,
     next_stats: Option<Instant>,
     outputs: VecDeque<Output>,
+    /// Clients of socket.io by their ids.
+    socketio: socketio::Index,
     /// Links to settle before the current call returns.
     touched: Vec<usize>,
     /// Hosts whose queue may move.
@@ -194,6 +196,7 @@ impl Engine {
             dial_timers: Timers::new(),
             next_stats: (!config.stats_freq.is_zero()).then(|| now + config.stats_freq),
             outputs: VecDeque::new(),
+            socketio: socketio::Index::default(),
             touched: Vec::new(),
             pumped: Vec::new(),
             redial: Vec::new(),
@@ -283,7 +286,7 @@ impl Engine {
             }
             Input::Failed { link, why: _ } => {
                 if let Some(slot) = self.links.slot_of(link) {
-                    self.on_link_gone(slot, Cause::ConnectionFailed, now);
+                    self.on_failed(slot, now);
                 }
             }
             Input::Dialed { link, result } => {
@@ -422,11 +425,16 @@ impl Engine {
         Snapshot {
             stats: self.stats.clone(),
             connections: self.clients,
-            sessions: self.sessions.len(),
+            sessions: self.open_sessions(),
             nodes: self.nodes.connected(),
             groups: self.groups.len(),
             memory: self.memory + self.shared_bytes(),
         }
+    }
+
+    /// Sessions, without the requests that only move packets of some.
+    fn open_sessions(&self) -> usize {
+        self.sessions.len() - self.socketio.errands()
     }
 
     /// The configuration it runs.

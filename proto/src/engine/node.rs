@@ -348,7 +348,7 @@ impl Engine {
 
     pub(super) fn pump_hosts_of(&mut self, node: usize) {
         for host in &self.nodes.list[node].hosts {
-            if !self.hosts.list[*host].waiting.is_empty() && !self.pumped.contains(host) {
+            if self.hosts.list[*host].has_waiting() && !self.pumped.contains(host) {
                 self.pumped.push(*host);
             }
         }
@@ -480,7 +480,7 @@ impl Engine {
         }
         // Who waits for room at this node must learn that nobody is left.
         for host in 0..self.hosts.list.len() {
-            if !self.hosts.list[host].waiting.is_empty() && !self.pumped.contains(&host) {
+            if self.hosts.list[host].has_waiting() && !self.pumped.contains(&host) {
                 self.pumped.push(host);
             }
         }

@@ -173,8 +173,14 @@ impl Engine {
         for dial in 0..self.dials.len() {
             self.dial_timers.set(dial, None);
         }
-        let sessions = self.sessions.len();
+        let sessions = self.open_sessions();
         self.report(Report::Draining { sessions, within: until.since(now) });
+        // Those that poll are told with the answer to a poll.
+        let clients = |session: &Session| session.socketio().is_some();
+        let clients = self.sessions.iter().filter(|(_, session)| clients(session)).map(|(slot, _)| slot);
+        for client in clients.collect::<alloc::vec::Vec<_>>() {
+            self.fail(client, Cause::Stopping, now);
+        }
         for slot in self.slots(|_| true) {
             let Some(link) = self.links.at_mut(slot) else { continue };
             if link.is_handshaking() && link.stage == Stage::Open {
@@ -239,6 +245,10 @@ impl Engine {
         }
         if self.clients > 0 {
             return;
+        }
+        // Clients of socket.io that poll: nobody is left who could hear more, or come.
+        for slot in self.sessions.iter().map(|(slot, _)| slot).collect::<alloc::vec::Vec<_>>() {
+            self.fail(slot, Cause::Stopping, now);
         }
         let nodes_until = nodes_until.unwrap_or(moment);
         self.phase = Phase::Draining { until, clients_until, nodes_until: Some(nodes_until) };

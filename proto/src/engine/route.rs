@@ -10,8 +10,7 @@
 //! [`Input::Timeout`](super::Input::Timeout), which is due at once, so that what was delivered is written in between;
 //! whoever sent it is not read meanwhile, so nothing overtakes it.
 
-use alloc::sync::Arc;
-use core::sync::atomic::AtomicUsize;
+use alloc::boxed::Box;
 
 use bytes::Bytes;
 
@@ -23,12 +22,14 @@ use super::session::{Answer, Found, Membership, Server};
 use crate::error::Cause;
 use crate::http::{Event, Framing};
 use crate::message::{Kind, Route, Sid, is_group_name};
+use crate::socketio;
 use crate::time::Instant;
 use crate::websocket::{self, Prepared};
 
 /// What is delivered to other sessions.
 pub(super) enum Parcel {
     WebSocket(Prepared),
+    SocketIo(Box<socketio::Prepared>),
     Close(websocket::Close),
     Body(Bytes),
     Chunk(Bytes),
@@ -50,17 +51,6 @@ pub(super) struct FanOut {
     source: Option<LinkId>,
 }
 
-impl Parcel {
-    pub fn from_app(what: Routed, ledger: &Arc<AtomicUsize>) -> Self {
-        match what {
-            Routed::WebSocket(message) => Self::WebSocket(Prepared::with_ledger(&message, ledger)),
-            Routed::Body(bytes) => Self::Body(bytes),
-            Routed::Msg(bytes) => Self::Msg(bytes),
-            Routed::End => Self::End,
-        }
-    }
-}
-
 impl FanOut {
     /// Whether this link waits for it.
     pub fn comes_from(&self, link: LinkId) -> bool {
@@ -69,6 +59,16 @@ impl FanOut {
 }
 
 impl Engine {
+    pub(super) fn parcel_from_app(&mut self, what: Routed) -> Parcel {
+        match what {
+            Routed::WebSocket(message) => Parcel::WebSocket(Prepared::with_ledger(&message, &self.shared)),
+            Routed::SocketIo(packet) => self.parcel_of(packet),
+            Routed::Body(bytes) => Parcel::Body(bytes),
+            Routed::Msg(bytes) => Parcel::Msg(bytes),
+            Routed::End => Parcel::End,
+        }
+    }
+
     /// A node's message with a route.
     pub(super) fn on_routed(&mut self, node: usize, sid: &[u8], name: &[u8], body: Bytes, now: Instant) {
         let outcome = match Route::split(name) {
@@ -167,7 +167,7 @@ impl Engine {
         }
     }
 
-    fn pack(&self, kind: Kind, body: Bytes) -> Result<Parcel, Cause> {
+    fn pack(&mut self, kind: Kind, body: Bytes) -> Result<Parcel, Cause> {
         match kind {
             Kind::WebSocket | Kind::WebSocketText | Kind::WebSocketBinary => {
                 let message = super::websocket::message_of(kind, body)?;
@@ -177,7 +177,12 @@ impl Engine {
             Kind::Body => Ok(Parcel::Body(body)),
             Kind::Chunk => Ok(Parcel::Chunk(body)),
             Kind::Msg => Ok(Parcel::Msg(body)),
-            Kind::End => Ok(Parcel::End),
+            Kind::End | Kind::SocketIoEnd => Ok(Parcel::End),
+            Kind::SocketIoEvent
+            | Kind::SocketIoAck
+            | Kind::SocketIoDisconnect
+            | Kind::SocketIoMsg
+            | Kind::SocketIoJson => self.pack_packet(kind, body),
             Kind::Headers
             | Kind::Uwsgi
             | Kind::Ping
@@ -193,6 +198,8 @@ impl Engine {
             | Kind::Pipe
             | Kind::Unpipe
             | Kind::Push
+            | Kind::SocketIoConnect
+            | Kind::SocketIoRefuse
             | Kind::GoAway => Err(Cause::RouteUnsupported),
         }
     }
@@ -307,10 +314,10 @@ impl Engine {
     ) {
         for destination in to {
             let Some(session) = self.sessions.at(slot) else { return };
-            let (host, link) = (session.host, self.links.id_of(session.carrier.link));
+            let (host, link) = (session.host, self.links.id_at(session.carrier.link));
             let mut parcel = parcel(self);
             match destination {
-                Destination::Group(name) => self.fan_out(host, name, Some(slot), parcel, Some(link), now),
+                Destination::Group(name) => self.fan_out(host, name, Some(slot), parcel, link, now),
                 Destination::Session(target) => {
                     if let Err(cause) = self.deliver_to(*target, host..host + 1, &mut parcel, now) {
                         self.stats.count(cause);
@@ -327,6 +334,17 @@ impl Engine {
         let is_open = matches!(session.answer, Answer::Begun { framing: Framing::Unframed | Framing::Chunked });
         match (parcel, &session.answer) {
             (Parcel::WebSocket(prepared), Answer::WebSocket) => self.send_prepared(slot, prepared, now),
+            (Parcel::WebSocket(prepared), Answer::SocketIo) => {
+                if let Err(cause) = self.send_plain(slot, prepared.message(), now) {
+                    self.stats.count(cause);
+                }
+            }
+            (Parcel::SocketIo(prepared), Answer::SocketIo) => {
+                if let Err(cause) = self.send_to_many(slot, prepared, now) {
+                    self.stats.count(cause);
+                }
+            }
+            (Parcel::Close(_), Answer::SocketIo) => self.end_socketio(slot, Cause::Complete, now),
             (Parcel::Close(close), Answer::WebSocket) => drop(self.close_websocket(slot, close.clone(), now)),
             (Parcel::Body(bytes), _) if is_open && !bytes.is_empty() => {
                 self.deliver(slot, Event::Body(bytes.clone()), now);
@@ -338,9 +356,11 @@ impl Engine {
             (Parcel::Msg(bytes), _) => self.tell_msg(slot, bytes.clone(), now),
             (Parcel::End, _) => self.on_end(slot, now),
             (
-                Parcel::WebSocket(_) | Parcel::Close(_) | Parcel::Body(_) | Parcel::Chunk(_),
-                Answer::None | Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_) | Answer::WebSocket,
-            ) => self.stats.count(Cause::MessageUnfit),
+                Parcel::WebSocket(_) | Parcel::SocketIo(_) | Parcel::Close(_) | Parcel::Body(_) | Parcel::Chunk(_),
+                Answer::None | Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_),
+            )
+            | (Parcel::SocketIo(_) | Parcel::Body(_) | Parcel::Chunk(_), Answer::WebSocket)
+            | (Parcel::Body(_) | Parcel::Chunk(_), Answer::SocketIo) => self.stats.count(Cause::MessageUnfit),
         }
     }
 
@@ -354,7 +374,7 @@ impl Engine {
             }
             Some(Server::Node(_)) => self.stats.count(Cause::NodeStalled),
             Some(Server::App(app)) => self.call_app(app, AppInput::Msg { sid, bytes }, now),
-            None => self.stats.count(Cause::MessageUnfit),
+            Some(Server::Front) | None => self.stats.count(Cause::MessageUnfit),
         }
     }
 

@@ -10,6 +10,7 @@ use super::carrier::Carrier;
 pub(super) use super::group::Membership;
 use super::pipe::Pipe;
 use super::push::Push;
+pub(super) use super::socketio::{Part, SocketIo};
 use crate::address::PeerAddr;
 use crate::entropy::Entropy;
 use crate::http::{Framing, Request};
@@ -22,7 +23,7 @@ use crate::tls;
 /// A request that is being answered.
 pub(super) struct Session {
     pub sid: Sid,
-    /// What its client's bytes go by.
+    /// What its client's bytes go by; [nowhere](Carrier::NOWHERE) for a client of socket.io that polls.
     pub carrier: Carrier,
     pub host: usize,
     /// Who answers: set from the hand-over on.
@@ -55,6 +56,8 @@ pub(super) struct Session {
     pub credit: Credit,
     /// An app waits for room in the client's queue.
     pub crowded: bool,
+    /// What it is to socket.io.
+    pub part: Part,
     /// Groups and pipes; made when there is one.
     pub bonds: Option<Box<Bonds>>,
     pub bytes_in: u64,
@@ -77,6 +80,8 @@ pub(super) enum Server {
     Node(usize),
     /// The app in this place.
     App(usize),
+    /// The engine itself.
+    Front,
 }
 
 /// How far the answer is.
@@ -94,6 +99,8 @@ pub(super) enum Answer {
     Framed(ChunkDecoder),
     /// The request was for a WebSocket, which is open.
     WebSocket,
+    /// The session is a client of socket.io.
+    SocketIo,
 }
 
 /// What ties a session to others.
@@ -164,14 +171,15 @@ impl Session {
     pub fn is_answered(&self) -> bool {
         match self.answer {
             Answer::None => false,
-            Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_) | Answer::WebSocket => true,
+            Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_) => true,
+            Answer::WebSocket | Answer::SocketIo => true,
         }
     }
 
-    /// Whether it is a WebSocket that is open.
+    /// Whether messages flow: it is a WebSocket that is open, or a client of socket.io.
     pub fn is_open(&self) -> bool {
         match self.answer {
-            Answer::WebSocket => true,
+            Answer::WebSocket | Answer::SocketIo => true,
             Answer::None | Answer::Begun { .. } | Answer::Chunked | Answer::Framed(_) => false,
         }
     }
@@ -187,7 +195,21 @@ impl Session {
     pub fn node(&self) -> Option<usize> {
         match self.server {
             Some(Server::Node(node)) => Some(node),
-            Some(Server::App(_)) | None => None,
+            Some(Server::App(_) | Server::Front) | None => None,
+        }
+    }
+
+    pub fn socketio(&self) -> Option<&SocketIo> {
+        match &self.part {
+            Part::Client(client) => Some(client),
+            Part::Stranger | Part::Errand(_) => None,
+        }
+    }
+
+    pub fn socketio_mut(&mut self) -> Option<&mut SocketIo> {
+        match &mut self.part {
+            Part::Client(client) => Some(client),
+            Part::Stranger | Part::Errand(_) => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::Engine;
 use super::contract::{Output, Shut};
 use super::link::{Protocol, Stage, Then};
+use crate::error::Cause;
 use crate::time::{Instant, earliest};
 
 impl Engine {
@@ -116,6 +117,9 @@ impl Engine {
                 websocket.conn.receive_eof(now);
             }
             return;
+        }
+        if !link.is_client() {
+            return self.close_link(slot, Cause::LinkClosed, Shut::Close, now);
         }
         let Some(http) = link.http() else { return };
         if http.conn.room() == 0 {

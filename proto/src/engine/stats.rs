@@ -24,6 +24,10 @@ pub struct Stats {
     pub redispatched: u64,
     /// WebSockets opened.
     pub websockets: u64,
+    /// Clients of socket.io that have begun.
+    pub socketio: u64,
+    /// Clients of socket.io that took up where they were.
+    pub recovered: u64,
     /// Messages delivered to sessions by a route, each receiver counted.
     pub deliveries: u64,
     /// Answers pushed to clients that take them.
@@ -43,6 +47,8 @@ impl Default for Stats {
             handed_over: 0,
             redispatched: 0,
             websockets: 0,
+            socketio: 0,
+            recovered: 0,
             deliveries: 0,
             pushes: 0,
             causes: [0; Cause::ALL.len()],
@@ -107,6 +113,8 @@ impl Snapshot {
             ("handed-over", stats.handed_over),
             ("redispatched", stats.redispatched),
             ("websockets", stats.websockets),
+            ("socketio", stats.socketio),
+            ("recovered", stats.recovered),
             ("deliveries", stats.deliveries),
             ("pushes", stats.pushes),
         ] {

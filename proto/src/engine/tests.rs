@@ -13,6 +13,7 @@ use bytes::Bytes;
 mod goaway;
 mod hostile;
 mod http2;
+mod socketio;
 mod tls;
 
 use super::*;

@@ -15,7 +15,7 @@ use super::Engine;
 use super::app::AppInput;
 use super::carrier::Carrier;
 use super::route::Parcel;
-use super::session::{Answer, Server};
+use super::session::{Answer, Part, Server};
 use crate::config::{NodeLoss, matches_pattern};
 use crate::error::Cause;
 use crate::http::{Request, Response};
@@ -72,19 +72,26 @@ impl Engine {
             Err(cause) => return self.fail(slot, cause, now),
         };
         let carrier = session.carrier;
-        let conn = websocket::Connection::server(alloc::sync::Arc::clone(&host.websocket), deflate, now);
+        let settings = match session.part {
+            Part::Stranger => &host.websocket,
+            Part::Client(_) | Part::Errand(_) => &host.socketio_websocket,
+        };
+        let conn = websocket::Connection::server(alloc::sync::Arc::clone(settings), deflate, now);
         let Some(link) = self.links.at_mut(carrier.link).filter(|link| !link.has_lost(carrier.stream)) else { return };
         let Some(status) = link.upgrade(carrier.stream, response, conn, slot, now) else {
             return self.fail(slot, Cause::ResponseOutOfOrder, now);
         };
-        session.answer = Answer::WebSocket;
+        let is_client = session.socketio().is_some();
+        if !is_client {
+            session.answer = Answer::WebSocket;
+        }
         session.status = status;
         session.answered = now;
         session.moved = now;
         session.deadline = None;
         self.memory -= session.kept.len;
         session.kept.lose();
-        if host.node_loss == NodeLoss::Close {
+        if host.node_loss == NodeLoss::Close && !is_client {
             // Nobody asks for its fields again, and it may be idle for long.
             session.request = session.request.line_alone();
         }
@@ -114,6 +121,11 @@ impl Engine {
 
     fn on_websocket_message(&mut self, carrier: Carrier, slot: usize, message: Message, now: Instant) {
         let Some(session) = self.sessions.at_mut(slot) else { return };
+        match session.part {
+            Part::Stranger => {}
+            Part::Client(_) => return self.on_socketio_message(slot, message, now),
+            Part::Errand(_) => return self.on_probe_message(slot, message, now),
+        }
         session.bytes_in += message.payload.len() as u64;
         session.moved = now;
         let (sid, server, binary) = (session.sid, session.server, session.capabilities.binary);
@@ -135,13 +147,13 @@ impl Engine {
                 self.pause_for(node, carrier, now);
             }
             Some(Server::App(app)) => self.call_app(app, AppInput::WebSocket { sid, message }, now),
-            None => debug_assert!(false, "while a WebSocket has nobody its client is paused"),
+            Some(Server::Front) | None => debug_assert!(false, "while a WebSocket has nobody its client is paused"),
         }
     }
 
     /// The client said that it closes; its machine has answered, and ends the session when this returns.
     fn on_websocket_close(&mut self, slot: usize, close: Close, now: Instant) {
-        let Some(session) = self.sessions.at(slot) else { return };
+        let Some(session) = self.sessions.at(slot).filter(|session| session.socketio().is_none()) else { return };
         let sid = session.sid;
         match session.server {
             Some(Server::Node(node)) if session.capabilities.close => {
@@ -150,7 +162,7 @@ impl Engine {
                 self.tell(node, Some(sid), Kind::WebSocketClose, &body);
             }
             Some(Server::App(app)) => self.call_app(app, AppInput::Close { sid, close }, now),
-            Some(Server::Node(_)) | None => {}
+            Some(Server::Node(_) | Server::Front) | None => {}
         }
     }
 

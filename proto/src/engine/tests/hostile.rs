@@ -4,7 +4,7 @@ use super::super::carrier::Carrier;
 use super::*;
 
 /// A frame of a client whose mask is zero: its payload shows as it is.
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let len = u16::try_from(payload.len()).unwrap();
     let mut frame = if len < 126 { vec![first, 0x80 | len as u8] } else { vec![first, 0xfe] };
     if len >= 126 {

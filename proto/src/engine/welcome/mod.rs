@@ -142,6 +142,7 @@ fn answer(status: u16, kind: &str, fields: &[(&str, &str)], body: String) -> (Re
 impl App for Welcome {
     fn handle(&mut self, input: AppInput<'_>, replies: &mut Replies, _now: Instant) {
         match input {
+            AppInput::Request { socketio: Some(_), .. } => {}
             AppInput::Request { sid, request, .. } => self.on_request(sid, request, replies),
             AppInput::WebSocket { sid, message } => self.on_message(sid, message, replies),
             AppInput::BodyEnd { sid } => {
@@ -155,6 +156,7 @@ impl App for Welcome {
             }
             AppInput::Body { .. }
             | AppInput::Close { .. }
+            | AppInput::SocketIo { .. }
             | AppInput::Msg { .. }
             | AppInput::Room { .. }
             | AppInput::Wake

@@ -88,6 +88,7 @@ impl App for Crowd {
             AppInput::Body { .. }
             | AppInput::BodyEnd { .. }
             | AppInput::WebSocket { .. }
+            | AppInput::SocketIo { .. }
             | AppInput::Close { .. }
             | AppInput::Msg { .. }
             | AppInput::End { .. }
