@@ -342,6 +342,12 @@ impl<'a> Driver<'a> {
                         self.input(Input::Sent { link: id, n: written.n });
                     }
                 }
+                // What the peer has sent before it went is read first; then the read fails.
+                Err(_) if self.engine.interest(id).read && link.state == State::Open => {
+                    link.writable = false;
+                    link.readable = true;
+                    list(link, &mut self.ready);
+                }
                 Err(why) => return self.fail(id, why),
             }
         }

@@ -421,6 +421,8 @@ impl<'a> Driver<'a> {
                         self.input(Input::Sent { link: id, n: written.n });
                     }
                 }
+                // What the peer has sent before it went is read first; then the read fails.
+                Err(_) if self.engine.interest(id).read => link.full = true,
                 Err(why) => return self.fail(id, why),
             }
         }
