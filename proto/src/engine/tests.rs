@@ -15,6 +15,7 @@ mod hostile;
 mod http2;
 mod socketio;
 mod tls;
+mod welcome;
 
 use super::*;
 use crate::config::Mode;
