@@ -4,6 +4,9 @@
 """
 
 import argparse
+import itertools
+import json
+import re
 import struct
 
 import zmq
@@ -56,6 +59,31 @@ def request(packet):
 
 def is_websocket(request):
     return request.get("HTTP_UPGRADE", "").lower() == "websocket"
+
+
+def packet(body):
+    """A socket.io packet, for nodes with the capability `socket.io`: its namespace, its ID (b"" if it has none), its JSON,
+    and what stands in the places of {"_placeholder": true, "num": N}."""
+    found = re.fullmatch(rb"(?:([\d,]+)-)?(?:(/[^,]*),)?(\d*)(.*)", body, re.DOTALL)
+    sizes = [int(size) for size in found[1].split(b",")] if found[1] else []
+    ends = list(itertools.accumulate(sizes, initial=len(found[4]) - sum(sizes)))
+    attachments = [found[4][start:end] for start, end in zip(ends, ends[1:])]
+    return found[2] or b"/", found[3], found[4][:ends[0]], attachments
+
+
+def parsed(text, otherwise=None):
+    """The value of JSON; something else if Python does not take it, such as a number of five thousand digits."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return otherwise
+
+
+def packed(value, namespace=b"/", number=b"", attachments=()):
+    """The counterpart: a value as the body of a socket.io packet."""
+    sizes = b",".join(b"%d" % len(each) for each in attachments) + b"-" if attachments else b""
+    prefix = b"" if namespace == b"/" else namespace + b","
+    return sizes + prefix + number + json.dumps(value).encode() + b"".join(attachments)
 
 
 def arguments(about, name):

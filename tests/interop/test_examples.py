@@ -1,12 +1,15 @@
 """The nodes of runtime/examples, run as a user runs them, with real clients."""
 
 import contextlib
+import importlib.util
 import json
 import pathlib
 import signal
 import subprocess
 import sys
 
+import pytest
+import socketio
 from websockets.sync.client import connect
 
 from blastbeat import PATIENCE
@@ -27,6 +30,28 @@ def example(server, name):
     finally:
         node.kill()
         node.wait()
+
+
+def test_packets_of_socketio_round_trip():
+    kit = importlib.util.spec_from_file_location("nodekit", EXAMPLES / "nodekit.py")
+    nodekit = importlib.util.module_from_spec(kit)
+    kit.loader.exec_module(nodekit)
+    for body, expected in (
+        (b'["say","hello"]', (b"/", b"", b'["say","hello"]', [])),
+        (b'/chat,["say"]', (b"/chat", b"", b'["say"]', [])),
+        (b'/chat,12["say","2-1"]', (b"/chat", b"12", b'["say","2-1"]', [])),
+        (b"12[]", (b"/", b"12", b"[]", [])),
+        (b"2,0,3-/a,7[1]ab\n-]", (b"/a", b"7", b"[1]", [b"ab", b"", b"\n-]"])),
+        (b'5-["file"]hello', (b"/", b"", b'["file"]', [b"hello"])),
+        (b"/admin,", (b"/admin", b"", b"", [])),
+        (b"", (b"/", b"", b"", [])),
+    ):
+        assert nodekit.packet(body) == expected
+    for value, namespace, number, attachments in (
+        (["say", {"a": None}], b"/", b"", []), ([], b"/chat", b"3", []), (["f"], b"/", b"4", [b"", b"xyz"]),
+    ):
+        body = nodekit.packed(value, namespace, number, attachments)
+        assert nodekit.packet(body) == (namespace, number, json.dumps(value).encode(), attachments)
 
 
 def opened(server, path="/"):
@@ -51,6 +76,34 @@ def test_shared_canvas(start):
                     three.send(stroke)
                 for client in (one, two, three):
                     assert [client.recv(PATIENCE) for _ in strokes[4:]] == strokes[4:]
+
+
+@contextlib.contextmanager
+def chatting(server, name, transport, namespace="/"):
+    with socketio.SimpleClient() as client:
+        client.connect(server.url, auth={"name": name}, transports=[transport], namespace=namespace, wait_timeout=PATIENCE)
+        yield client
+
+
+def test_socketio_chat(start):
+    server = start()
+    with example(server, "socketio_chat.py"), chatting(server, "ada", "websocket") as ada, \
+            chatting(server, None, "polling") as bob:
+        with pytest.raises(socketio.exceptions.ConnectionError), chatting(server, "eve", "polling", "/private"):
+            pass
+        assert ada.call("join", "kitchen", timeout=PATIENCE) == ("join", "kitchen")
+        assert bob.call("join", "kitchen", timeout=PATIENCE) == ("join", "kitchen")
+        assert bob.call("join", "a: cell\U0001f511" * 20, timeout=PATIENCE)[0] == "join"
+        ada.emit("say", ("kitchen", "hello"))
+        for client in (ada, bob):
+            assert client.receive(PATIENCE) == ["said", "kitchen", "ada", "hello"]
+        bob.emit("say", ("a: cell\U0001f511" * 20, {"half": "\ud83d"}))
+        assert bob.receive(PATIENCE) == ["said", "a: cell\U0001f511" * 20, "somebody", {"half": "\ud83d"}]
+        assert bob.call("leave", "kitchen", timeout=PATIENCE) == ("leave", "kitchen")
+        ada.emit("say", ("kitchen", "anybody?"))
+        assert ada.receive(PATIENCE) == ["said", "kitchen", "ada", "anybody?"]
+        ada.emit("say", ("a: cell\U0001f511" * 20, "the last word"))
+        assert bob.receive(PATIENCE) == ["said", "a: cell\U0001f511" * 20, "ada", "the last word"], "and not the one before"
 
 
 class Listener:
