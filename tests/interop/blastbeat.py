@@ -65,12 +65,12 @@ class Server:
             self.lines.append(None)
             self.changed.notify_all()
 
-    def log(self, name, after=0, nth=0, **fields):
+    def log(self, name, after=0, nth=0, which=lambda line: True, **fields):
         """Waits for the nth line of that name, or of any, with those fields."""
         deadline = time.monotonic() + PATIENCE
         with self.changed:
             while True:
-                found = [line for line in self.lines[after:] if line and line.fits(name, fields)]
+                found = [line for line in self.lines[after:] if line and line.fits(name, fields) and which(line)]
                 if len(found) > nth:
                     return found[nth]
                 left = deadline - time.monotonic()
