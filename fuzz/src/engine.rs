@@ -1,6 +1,7 @@
 //! A whole engine, between clients and nodes that do what the input says.
 
 mod client;
+mod guest;
 mod node;
 mod script;
 mod setup;
@@ -22,7 +23,7 @@ const OPERATIONS: usize = 200;
 // sound responses, each to the oldest request that has no final one, as long as the client only sent requests. A node
 // hears of a session once, gets body bytes only between its `uwsgi` and its `end`, and exactly one `end`, unless it
 // passed the request on or waived it. What one client or node says on WebSockets reaches each that it is for in order,
-// and nothing follows a close frame. No link is spoken of after its end. A timeout that was obeyed is over. When all
+// and nothing follows a close frame. A client of socket.io whose connections are gone is missed in time. No link is spoken of after its end. A timeout that was obeyed is over. When all
 // links are gone nothing is in the ledger; what was recorded of connections of TLS is replayed alike; a server that is stopped ends by itself, whatever its peers do.
 /// Runs one input: the first byte chooses the configuration, the second the beginning and the end, the rest are
 /// operations and what they need.
@@ -65,6 +66,9 @@ fn operate(world: &mut World, script: &mut Script<'_>) {
     if operation >= 232 {
         return world.with_client(script, |client, script, _| client.browse(script));
     }
+    if operation >= 208 {
+        return operate_guests(operation % 8, world, script);
+    }
     if operation >= 160 {
         return operate_websockets(operation % 8, world, script);
     }
@@ -104,6 +108,20 @@ fn operate_websockets(operation: u8, world: &mut World, script: &mut Script<'_>)
         },
         6 => world.crowd(script),
         _ => world.with_node(script, |node, script, sids| node.burst(script, sids)),
+    }
+}
+
+fn operate_guests(operation: u8, world: &mut World, script: &mut Script<'_>) {
+    match operation {
+        0..4 => world.visit(script),
+        4 | 5 => world.with_node(script, |node, script, sids| node.pack(script, sids)),
+        6 => world.with_node(script, |node, script, _| node.welcome(script)),
+        _ => match script.byte() % 4 {
+            0 => world.with_node(script, |node, script, _| node.gather(script)),
+            1 => world.end_client(script),
+            2 => world.end_node(script),
+            _ => world.pass(script),
+        },
     }
 }
 

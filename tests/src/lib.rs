@@ -23,6 +23,8 @@ pub mod secure;
 pub mod shadow;
 pub mod sim;
 pub mod simulation;
+pub mod socketio;
+pub mod socketio_stage;
 pub mod sockets;
 pub mod stage;
 

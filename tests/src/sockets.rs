@@ -30,7 +30,7 @@ const RECEIVE_BUFFER: usize = 64 * 1024;
 
 /// Times that the server's figures have to be the same before it counts as having dealt with everything: when it has
 /// read all that was sent, and when it has not (it may not want to, or chaos may keep it from it for a while).
-const SAME_FIGURES: [usize; 2] = [2, 10];
+const SAME_FIGURES: [usize; 2] = [2, 60];
 
 const NEWS: Token = Token(usize::MAX);
 const ENDPOINT: Token = Token(usize::MAX - 1);

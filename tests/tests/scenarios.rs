@@ -16,6 +16,16 @@ mod messages;
 mod operator;
 #[path = "scenarios/pressure.rs"]
 mod pressure;
+#[path = "scenarios/socketio.rs"]
+mod socketio;
+#[path = "scenarios/socketio_nodes.rs"]
+mod socketio_nodes;
+#[path = "scenarios/socketio_recovery.rs"]
+mod socketio_recovery;
+#[path = "scenarios/socketio_rooms.rs"]
+mod socketio_rooms;
+#[path = "scenarios/socketio_upgrade.rs"]
+mod socketio_upgrade;
 #[path = "scenarios/tls.rs"]
 mod tls;
 #[path = "scenarios/websockets.rs"]

@@ -8,6 +8,7 @@ use blastbeat_proto::limits::Limits;
 use blastbeat_proto::time::Instant;
 use bytes::Bytes;
 
+use super::guest::{Ear, Guests};
 use super::script::Script;
 use super::streams::Streams;
 use super::talk::{self, Talk};
@@ -36,6 +37,7 @@ pub struct Client {
     said: u32,
     name: char,
     streams: Streams,
+    ear: Ear,
 }
 
 #[derive(Clone)]
@@ -65,6 +67,7 @@ impl Client {
             said: 0,
             name: 'c',
             streams: Streams::default(),
+            ear: Ear::default(),
         }
     }
 
@@ -145,6 +148,24 @@ impl Client {
         }
     }
 
+    /// Plans to speak for a client of socket.io: by requests, on streams if it has any, or by its WebSocket.
+    pub fn visit(&mut self, guests: &Guests, script: &mut Script<'_>) {
+        if self.talk.is_some() {
+            return;
+        }
+        self.is_sound = false;
+        let bytes = match (self.ear.is_websocket, self.streams.has_begun()) {
+            (true, _) => guests.frame(&self.ear, script),
+            (false, true) if script.byte() % 4 == 3 => self.streams.frame(&guests.frame(&self.ear, script), script),
+            (false, true) => {
+                let ask = guests.ask(&mut self.ear, script);
+                self.streams.visit(&ask)
+            }
+            (false, false) => guests.ask(&mut self.ear, script).bytes(),
+        };
+        self.wire.to_send.extend(bytes);
+    }
+
     /// Plans to send anything.
     pub fn mumble(&mut self, script: &mut Script<'_>) {
         if let Some(tunnel) = &mut self.wire.tunnel
@@ -185,9 +206,10 @@ impl Client {
     }
 
     /// Reads what the server sent.
-    pub fn receive(&mut self, bytes: &[u8]) {
+    pub fn receive(&mut self, bytes: &[u8], guests: &mut Guests) {
         let plain = self.wire.tunnel.as_mut().map(|tunnel| tunnel.receive(bytes));
         let bytes = plain.as_deref().unwrap_or(bytes);
+        guests.hear(&mut self.ear, bytes);
         if !self.is_sound || bytes.is_empty() {
             return;
         }

@@ -181,6 +181,21 @@ impl Node {
                 assert!(!entry.is_closed || kind == Kind::Msg, "no message comes after the close");
                 entry.heard.hear(body, true);
             }
+            (
+                Kind::SocketIoConnect
+                | Kind::SocketIoEvent
+                | Kind::SocketIoAck
+                | Kind::SocketIoDisconnect
+                | Kind::SocketIoMsg
+                | Kind::SocketIoJson,
+                Some((_, Some(entry))),
+            ) => {
+                assert!(!entry.is_ended, "nothing comes after the end");
+                let begins = body.first().copied().unwrap_or(b'[');
+                let is_sound = kind == Kind::SocketIoMsg || matches!(begins, b'[' | b'{' | b'/' | b'"' | b'0'..=b'9');
+                let is_json = kind == Kind::SocketIoJson;
+                assert!(is_sound || is_json, "{kind} says {}", body.escape_ascii());
+            }
             (Kind::WebSocketClose, Some((_, Some(entry)))) => {
                 assert!(!entry.is_ended, "nothing comes after the end");
                 assert!(!std::mem::replace(&mut entry.is_closed, true), "a WebSocket closes once");
@@ -280,6 +295,70 @@ impl Node {
             let body = self.message(script);
             self.send(&[&sid, name.as_bytes(), &body]);
         }
+    }
+
+    /// Lets all of its clients of socket.io have what they may have asked for.
+    pub fn welcome(&mut self, script: &mut Script<'_>) {
+        let namespace = script.pick(&["", "/chat"]);
+        for sid in self.sids.clone() {
+            self.send(&[&sid.0, b"socket.io/connect", namespace.as_bytes()]);
+        }
+    }
+
+    /// Says something to clients of socket.io.
+    pub fn pack(&mut self, script: &mut Script<'_>, others: &[Sid]) {
+        let choice = script.byte();
+        let sid = self.choose(choice / 16, script, others);
+        let mut name = match choice % 8 {
+            0..5 => Vec::new(),
+            5 | 6 => b"a:".to_vec(),
+            _ => {
+                let which = script.byte() / 16;
+                [b"@", &self.choose(which, script, others)[..], b":"].concat()
+            }
+        };
+        let large = format!("[\"l\",\"{}\"]", "x".repeat(usize::from(choice) * 30));
+        let (kind, body): (&str, &[u8]) = script.pick(&[
+            ("socket.io/event", &b"[\"x\",1]"[..]),
+            ("socket.io/event", b"[\"x\",1]"),
+            ("socket.io/event", b"[\"x\",1]"),
+            ("socket.io/event", b"{\"name\":\"x\",\"args\":[2]}"),
+            ("socket.io/event", b"/chat,[\"x\"]"),
+            ("socket.io/event", b"7[\"x\"]"),
+            ("socket.io/event", b"2-[\"b\",{\"_placeholder\":true,\"num\":0}]\x01\x02"),
+            ("socket.io/event", b"1-/chat,[\"b\",{\"_placeholder\":true,\"num\":0}]\xff"),
+            ("socket.io/event", b"9999-[\"b\"]"),
+            ("socket.io/event", b"garbage"),
+            ("socket.io/event", b""),
+            ("socket.io/event", large.as_bytes()),
+            ("socket.io/event", large.as_bytes()),
+            ("socket.io/ack", b"7[1]"),
+            ("socket.io/ack", b"/chat,1[]"),
+            ("socket.io/ack", b"[1]"),
+            ("socket.io/connect", b""),
+            ("socket.io/connect", b"/chat"),
+            ("socket.io/connect", b"/nope,"),
+            ("socket.io/refuse", b"{\"message\":\"no\"}"),
+            ("socket.io/refuse", b"/chat,\"no\""),
+            ("socket.io/disconnect", b""),
+            ("socket.io/disconnect", b"/chat,"),
+            ("socket.io/msg", b"a \"text\""),
+            ("socket.io/msg", b"\xff"),
+            ("socket.io/json", b"{\"a\":1}"),
+            ("socket.io/json", b"{"),
+            ("socket.io/end", b""),
+            ("end", b""),
+            ("retry", b""),
+            ("goaway", b""),
+            ("timeout", b"1"),
+            ("websocket", b"plain"),
+            ("websocket/binary", b"\0\xff"),
+        ]);
+        if kind == "retry" {
+            self.note_retry(&sid);
+        }
+        name.extend_from_slice(kind.as_bytes());
+        self.send(&[&sid, &name, body]);
     }
 
     /// Answers the newest handshake.
@@ -403,6 +482,10 @@ impl Node {
             "handshake errors",
             "binary credit handshake",
             "close quiet capacity=1",
+            "socket.io",
+            "socket.io end-reason errors",
+            "socket.io credit binary",
+            "socket.io capacity=2",
         ]);
         self.is_quiet |= body.contains("quiet");
         self.send(&[b"", b"pong", body.as_bytes()]);

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use blastbeat_proto::config::{Config, FileUse, Mode, NodeName};
-use blastbeat_proto::engine::{App, AppInput, Replies};
+use blastbeat_proto::engine::{App, AppInput, Replies, Routed};
 use blastbeat_proto::http::Response;
 use blastbeat_proto::message::Sid;
+use blastbeat_proto::socketio::PacketKind;
 use blastbeat_proto::time::Instant;
 use bytes::Bytes;
 
@@ -72,6 +73,21 @@ const SETUPS: &[&str] = &[
      node-queue-buffer = 700\nretry-buffer = 60\nmax-body = 900\nh2-streams = 4\nmax-deliveries = 2\ncredit = 64\n\
      write-stall = 3\nslow-client = drop-oldest\nwebsocket-ping = 5\nwebsocket-close-timeout = 1\n\
      [blastbeat:*]\nnode = one\nnode = *\nnode-capacity = 3\n",
+    "[blastbeat]\nbind = *:80\nzmq = tcp://*:5000\nsocketio-recovery = 20\nmax-deliveries = 2\n\
+     engineio = /engine.io/ 4 3\nqueue-timeout = 5\n[blastbeat:*]\nnode = one\nnode = two\n",
+    "[blastbeat]\nbind = *:80 h2c\nzmq = tcp://*:5000\nsocketio-recovery = 20\nsocketio-recovery-buffer = 300\n\
+     engineio = /engine.io/ 4 3\nwritequeue-buffer = 900\nwritequeue-high = 200\nnode-queue-high = 100\n\
+     node-queue-buffer = 700\nmemory = 1\nsessions = 3\nmax-deliveries = 1\nsocketio-max-payload = 2000\n\
+     socketio-max-packets = 2\nsocketio-max-attachments = 1\nsocketio-max-depth = 5\nsocketio-max-namespaces = 2\n\
+     socketio-ping-interval = 3\nsocketio-ping-timeout = 2\nsocketio-connect-timeout = 4\n\
+     socketio-upgrade-timeout = 1\nqueue-timeout = 2\ncredit = 64\n\
+     [blastbeat:*]\nnode = *\nnode-capacity = 2\n",
+    "[blastbeat]\nbind = *:80 h2c\nzmq = tcp://*:5000\nsocketio-recovery = 5\nengineio = /engine.io/ 4 3\n\
+     slow-client = drop-oldest\nwritequeue-buffer = 2k\nnode-timeout = 3\ntimeout = 9\n\
+     [blastbeat:*]\nnode = one\nnode = app:welcome\nwebsocket-origin = https://*.example.org\n\
+     [blastbeat:example.org]\nnode = one\nnode = two\nnode = app:welcome\n",
+    "[blastbeat]\nbind-ssl = *:443\nzmq = tcp://*:5000\ncertificate = c\nkey = k\nsocketio-recovery = 20\n\
+     engineio = /engine.io/ 4 3\n[blastbeat:*]\nnode = one\nnode = *\n",
 ];
 
 /// Answers with what it is sent, then with more than a client's queue likes, piece by piece as there is room.
@@ -116,6 +132,18 @@ impl App for Stream {
             AppInput::BodyEnd { sid } | AppInput::Room { sid } => {
                 assert!(self.open.contains(&sid), "the session is open");
                 self.go_on(sid, replies);
+            }
+            AppInput::SocketIo { sid, packet } => {
+                assert!(self.open.contains(&sid), "packets belong to a session");
+                match packet.kind() {
+                    PacketKind::Connect => replies.accept(sid, packet.namespace()),
+                    PacketKind::Event => {
+                        replies.join(sid, "a");
+                        replies.to_group(sid, "a", Routed::SocketIo(packet));
+                    }
+                    PacketKind::Disconnect => replies.end(sid),
+                    PacketKind::Ack | PacketKind::Refuse => {}
+                }
             }
             AppInput::End { sid, .. } => assert!(self.open.remove(&sid), "a session ends once"),
             AppInput::Wake | AppInput::Timeout => {

@@ -1,5 +1,6 @@
 //! A client that speaks HTTP/2, rightly or not: whole frames, in any order, on streams that may be there.
 
+use super::guest::Ask;
 use super::script::Script;
 use super::talk;
 
@@ -70,6 +71,41 @@ impl Streams {
         let path = format!("/{}", self.begun);
         let fields = [(":method", method), (":scheme", "http"), (":authority", "example.org"), (":path", &path)];
         frame(1, flags, self.begun * 2 - 1, &block(&fields))
+    }
+
+    /// Whether it has begun to speak.
+    pub fn has_begun(&self) -> bool {
+        self.has_greeted
+    }
+
+    /// A request of a client of socket.io.
+    pub fn visit(&mut self, ask: &Ask) -> Vec<u8> {
+        self.begun += 1;
+        let stream = self.begun * 2 - 1;
+        let path = ask.path.as_str();
+        if ask.is_websocket {
+            let fields = WEBSOCKET.map(|(name, value)| (name, if name == ":path" { path } else { value }));
+            return frame(1, 4, stream, &block(&fields));
+        }
+        let fields = [
+            (":method", ask.method),
+            (":scheme", "http"),
+            (":authority", "example.org"),
+            (":path", path),
+            ("content-type", ask.kind),
+        ];
+        let is_post = ask.method == "POST";
+        let mut bytes = frame(1, if is_post { 4 } else { 5 }, stream, &block(&fields));
+        if is_post {
+            bytes.extend(frame(0, 1, stream, &ask.body[..ask.body.len().min(16_384)]));
+        }
+        bytes
+    }
+
+    /// A frame of a WebSocket on one of its streams.
+    pub fn frame(&mut self, message: &[u8], script: &mut Script<'_>) -> Vec<u8> {
+        let stream = self.stream(script);
+        frame(0, 0, stream, &message[..message.len().min(16_384)])
     }
 
     fn stream(&self, script: &mut Script<'_>) -> u32 {

@@ -17,6 +17,7 @@ use blastbeat_proto::time::{Duration, Instant};
 use blastbeat_proto::tls::WallClock;
 
 use super::client::Client;
+use super::guest::Guests;
 use super::node::Node;
 use super::script::Script;
 use super::setup::{CONFIGS, Stream};
@@ -112,6 +113,7 @@ pub struct World {
     attended: BTreeSet<LinkId>,
     held: BTreeSet<ListenerId>,
     sids: Vec<Sid>,
+    guests: Guests,
     wants_password: bool,
     is_finished: bool,
     /// What is recorded where connections are of TLS.
@@ -137,6 +139,7 @@ impl World {
             attended: BTreeSet::new(),
             held: BTreeSet::new(),
             sids: Vec::new(),
+            guests: Guests::default(),
             wants_password,
             is_finished: false,
             tape,
@@ -217,6 +220,19 @@ impl World {
     pub fn with_client(&mut self, script: &mut Script<'_>, act: impl Fn(&mut Client, &mut Script<'_>, &[Sid])) {
         if let Some(place) = script.place(self.clients.len()) {
             act(&mut self.clients[place], script, &self.sids);
+        }
+    }
+
+    /// A client speaks for one of socket.io; a new one if there is none, or the input wants one.
+    pub fn visit(&mut self, script: &mut Script<'_>) {
+        let place = usize::from(script.byte());
+        if self.clients.is_empty() || place >= 192 {
+            self.accept_client(&mut Script::new(&[place as u8]));
+        }
+        let count = self.clients.len();
+        if count > 0 {
+            let place = if place >= 192 { count - 1 } else { place % count };
+            self.clients[place].visit(&self.guests, script);
         }
     }
 
@@ -441,7 +457,7 @@ impl World {
         }
         *eaten += bytes.len();
         match peer {
-            Peer::Client(place) => self.clients[place].receive(&bytes),
+            Peer::Client(place) => self.clients[place].receive(&bytes, &mut self.guests),
             Peer::Node(place) => {
                 for sid in self.nodes[place].receive(&bytes, self.now) {
                     self.sids.push(sid);
@@ -503,6 +519,16 @@ impl World {
         }
         // What the clients' ends freed or queued is read before anybody looks.
         self.settle();
+        // Those of socket.io are missed only in time.
+        for _ in 0..1000 {
+            if self.engine.snapshot().sessions == 0 {
+                return;
+            }
+            let wake = self.engine.poll_timeout().expect("a session without a client has a deadline");
+            self.skip(wake.at.since(self.now));
+            self.settle();
+        }
+        panic!("{} sessions have no client, and do not end", self.engine.snapshot().sessions);
     }
 
     pub fn lose_nodes(&mut self) {
