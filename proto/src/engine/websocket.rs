@@ -128,6 +128,12 @@ impl Engine {
         }
         session.bytes_in += message.payload.len() as u64;
         session.moved = now;
+        self.give_message(carrier, slot, message, now);
+    }
+
+    /// Gives a client's message to where its pipes lead, or to whoever serves it.
+    pub(super) fn give_message(&mut self, carrier: Carrier, slot: usize, message: Message, now: Instant) {
+        let Some(session) = self.sessions.at(slot) else { return };
         let (sid, server, binary) = (session.sid, session.server, session.capabilities.binary);
         if session.bonds.is_some() {
             let to = self.pipes_of(slot, |pipe| pipe.websocket);

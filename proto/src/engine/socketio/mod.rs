@@ -459,7 +459,7 @@ impl Engine {
         let high = self.config.limits.write_queue_high;
         let is_full = self.is_full_of_bytes();
         let Some(client) = self.socketio_of(slot).filter(|_| is_full) else { return };
-        if client.conn.held().saturating_sub(client.conn.queued()) > high {
+        if client.held().saturating_sub(client.conn.queued()) > high {
             self.end_socketio(slot, Cause::MemoryMax, now);
         }
     }

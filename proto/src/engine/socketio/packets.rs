@@ -13,7 +13,7 @@ use crate::error::Cause;
 use crate::message::Kind;
 use crate::socketio::{Content, Event, Fanned, Layer, Packet, PacketKind, Prepared, SendError};
 use crate::time::Instant;
-use crate::websocket::{self, Message};
+use crate::websocket::Message;
 
 /// What a client is told of a namespace that nobody gives it: the words of socket.io's own server.
 const NAMESPACE_UNKNOWN: &[u8] = br#"{"message":"Invalid namespace"}"#;
@@ -23,7 +23,7 @@ impl Engine {
     pub(super) fn take_packets(&mut self, slot: usize, now: Instant) {
         loop {
             let Some(session) = self.sessions.at_mut(slot) else { return };
-            let (sid, carrier) = (session.sid, session.carrier);
+            let carrier = session.carrier;
             let Some(client) = session.socketio_mut() else { return };
             if client.lingers {
                 return;
@@ -46,7 +46,8 @@ impl Engine {
             }
             let Some(server) = self.sessions.at(slot).and_then(|session| session.server) else { continue };
             match event {
-                Event::Message(message) => self.tell_message(slot, sid, server, message, now),
+                // Engine.IO alone is a WebSocket to whoever serves it.
+                Event::Message(message) => self.give_message(carrier, slot, message, now),
                 Event::Packet(packet) | Event::Recover { packet, .. } => self.tell_packet(slot, packet, now),
             }
             if let Server::Node(node) = server
@@ -123,23 +124,6 @@ impl Engine {
             // Nobody has asked for it.
             PacketKind::Ack => self.stats.count(Cause::MessageUnfit),
             PacketKind::Disconnect | PacketKind::Refuse => {}
-        }
-    }
-
-    /// A message of Engine.IO, for whoever serves the session as a WebSocket.
-    fn tell_message(&mut self, slot: usize, sid: crate::message::Sid, server: Server, message: Message, now: Instant) {
-        let binary = self.sessions.at(slot).is_some_and(|session| session.capabilities.binary);
-        match server {
-            Server::Node(node) => {
-                let kind = match message.kind {
-                    _ if !binary => Kind::WebSocket,
-                    websocket::Kind::Text => Kind::WebSocketText,
-                    websocket::Kind::Binary => Kind::WebSocketBinary,
-                };
-                self.tell_bytes(node, sid, kind, message.payload);
-            }
-            Server::App(app) => self.call_app(app, AppInput::WebSocket { sid, message }, now),
-            Server::Front => debug_assert!(false, "clients are served by nodes and apps"),
         }
     }
 

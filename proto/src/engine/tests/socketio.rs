@@ -205,6 +205,11 @@ fn engine_io_alone_is_a_websocket_to_its_node() {
     node.send(&mut world, &sid, "websocket/text", b"back");
     node.send(&mut world, &sid, "websocket/binary", b"\x01");
     assert_eq!(frames(&mut world, link)[1..], [(1, b"4back".to_vec()), (2, b"\x01".to_vec())]);
+    node.send(&mut world, &sid, "join", b"room");
+    node.send(&mut world, &sid, "pipe", b"room:websocket");
+    world.receive(link, &text("4piped"));
+    assert_eq!(heard(&mut world, &mut node), []);
+    assert_eq!(frames(&mut world, link), [(1, b"4piped".to_vec())], "pipes take it as they do WebSockets");
     node.send(&mut world, &sid, "end", b"");
     assert_eq!(frames(&mut world, link).last().unwrap().0, 8);
 }
