@@ -188,6 +188,8 @@ causes! {
     NamespacesMax "namespaces-max",
     /// Nobody gives clients this namespace.
     NamespaceUnknown "namespace-unknown",
+    /// A packet was for a namespace that the client does not have, or the answer to one of a client that is away.
+    NamespaceStale "namespace-stale",
     /// The client did not come back in time to take up where it was.
     RecoveryTimeout "recovery-timeout",
     /// More was kept for a client that may come back than allowed.

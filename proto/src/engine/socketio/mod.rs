@@ -177,6 +177,8 @@ impl Engine {
         let held = client.held();
         let before = core::mem::replace(&mut client.charged, held);
         let closing = client.conn.is_closing();
+        let dropped = client.conn.take_dropped();
+        self.stats.count_many(Cause::NamespaceStale, dropped.into());
         self.memory = self.memory + held - before;
         match closing {
             Some(cause) if self.has_last_words(slot, cause) => self.linger(slot, cause, now),

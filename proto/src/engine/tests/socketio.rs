@@ -290,3 +290,14 @@ fn scripts_are_for_pages_of_origins_that_are_named() {
         assert_eq!(answer(&mut world, link).0, status, "{referer}");
     }
 }
+
+#[test]
+fn what_comes_for_a_namespace_that_was_left_is_counted() {
+    let (mut world, mut node) = world(INI, KNOWS);
+    let (link, sid) = connected(&mut world, &mut node);
+    node.send(&mut world, &sid, "socket.io/disconnect", b"");
+    assert_eq!(texts(&mut world, link), ["41"]);
+    world.receive(link, &text(r#"42["late"]"#));
+    assert_eq!(heard(&mut world, &mut node), []);
+    assert_eq!(world.engine.stats().of(Cause::NamespaceStale), 1);
+}

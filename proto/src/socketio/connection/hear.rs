@@ -160,13 +160,19 @@ impl Connection {
     fn hear_of_namespace(&mut self, packet: Packet) -> Result<(), Cause> {
         match self.sockets.state(packet.namespace()) {
             Some(State::Connected) => {}
-            Some(State::Left) => return Ok(()),
+            Some(State::Left) => {
+                self.dropped += 1;
+                return Ok(());
+            }
             Some(State::Asked | State::Away | State::Returning) | None
                 if self.channel.generation == Generation::Five =>
             {
                 return Err(Cause::PacketMalformed);
             }
-            Some(State::Asked | State::Away | State::Returning) | None => return Ok(()),
+            Some(State::Asked | State::Away | State::Returning) | None => {
+                self.dropped += 1;
+                return Ok(());
+            }
         }
         match packet.kind() {
             PacketKind::Disconnect => {

@@ -68,6 +68,8 @@ pub struct Connection {
     own_offset: u64,
     private: Id,
     is_parked: bool,
+    /// Packets that were dropped since the owner last asked.
+    dropped: u32,
     /// Parked: it must have come back. Else the first namespace must have been asked for, or those that it had before.
     deadline: Option<Instant>,
     closing: Option<Cause>,
@@ -158,6 +160,7 @@ impl Connection {
             own_offset: 0,
             private,
             is_parked: false,
+            dropped: 0,
             deadline: None,
             closing: None,
             violated: None,
@@ -257,6 +260,12 @@ impl Connection {
     /// Whether a GET waits.
     pub fn is_polling(&self) -> bool {
         self.channel.waits
+    }
+
+    /// How many packets were dropped since the last call: for namespaces that the client does not have, or no longer has
+    /// and did not know so, and answers for a client that was away.
+    pub fn take_dropped(&mut self) -> u32 {
+        core::mem::take(&mut self.dropped)
     }
 
     /// Whether [`poll_event`](Self::poll_event) has something.

@@ -62,7 +62,10 @@ impl Connection {
                 self.push_packet(packet);
                 Ok(())
             }
-            (PacketKind::Ack, State::Away | State::Returning) => Ok(()),
+            (PacketKind::Ack, State::Away | State::Returning) => {
+                self.dropped += 1;
+                Ok(())
+            }
             (PacketKind::Disconnect, State::Connected) => {
                 self.push_disconnect(packet.namespace());
                 self.forget(packet.namespace());
