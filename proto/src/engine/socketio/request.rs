@@ -9,11 +9,12 @@ use crate::engine::Engine;
 use crate::engine::balance::Choice;
 use crate::engine::carrier::Carrier;
 use crate::engine::client::Arrival;
-use crate::engine::session::{Answer, Part};
+use crate::engine::session::{Answer, Part, Session};
 use crate::error::Cause;
 use crate::http::Request;
+use crate::socketio::Generation::{Five, One};
 use crate::socketio::request::{Asked, Refusal, handshake_line, read};
-use crate::socketio::{Connection, Generation, Transport};
+use crate::socketio::{Connection, Id, Transport};
 use crate::time::Instant;
 
 impl Engine {
@@ -50,48 +51,48 @@ impl Engine {
         let payload_bytes = self.config.limits.socketio_payload_bytes as u64;
         let arrival = Arrival { body_bytes: payload_bytes, ..arrival };
         let is_preflight = request.method() == b"OPTIONS";
-        let generation = asked.as_ref().map_or(Generation::Five, |asked| asked.generation);
-        let jsonp = asked.as_ref().ok().and_then(|asked| asked.jsonp);
-        let plain = Errand { of: None, kind: ErrandKind::Answer, jsonp, generation };
-        let refusal = match &asked {
+        let refusal = match self.judge(host, &request, asked) {
             _ if is_preflight => None,
-            _ if !self.is_welcome(host, &request) => Some(Refusal::FORBIDDEN),
-            Ok(asked) if asked.jsonp.is_some() && !self.may_load(host, &request) => Some(Refusal::FORBIDDEN),
-            Err(refusal) => Some(*refusal),
-            Ok(asked) => match asked.id {
-                None => None,
-                Some(id) => match self.socketio.find(id) {
-                    Some(slot) if self.sessions.at(slot).is_some_and(|session| session.host == host) => {
-                        let Some(client) = self.socketio_of(slot) else { return };
-                        // What it speaks was said at its handshake, and need not be said again.
-                        let generation = client.conn.generation();
-                        let is_first = [generation, asked.generation].map(|one| one == Generation::One);
-                        let fits = is_first[0] == is_first[1] && client.conn.layer() == asked.layer;
-                        match client.conn.is_parked() {
-                            // It comes back as another.
-                            true => Some(Refusal::SESSION_UNKNOWN),
-                            false if fits => {
-                                let asked = Asked { generation, ..asked.clone() };
-                                return self.on_client_request(arrival, request, asked, slot, now);
-                            }
-                            false => Some(Refusal::BAD_REQUEST),
-                        }
-                    }
-                    Some(_) | None => Some(Refusal::SESSION_UNKNOWN),
-                },
-            },
+            Ok((asked, None)) => return self.on_handshake(arrival, request, asked, now),
+            Ok((asked, Some(client))) => return self.on_client_request(arrival, request, asked, client, now),
+            Err(refusal) => Some(refusal),
         };
-        match (asked, refusal) {
-            (Ok(asked), None) if !is_preflight => self.on_handshake(arrival, request, asked, now),
-            (_, refusal) => {
-                let Some(slot) = self.begin_session(arrival, request, false, now) else { return };
-                self.make_errand(slot, plain, now);
-                match refusal {
-                    Some(refusal) => self.answer_refused(slot, refusal, now),
-                    None => self.answer_preflight(slot, now),
-                }
-            }
+        let Some(slot) = self.begin_session(arrival, request, false, now) else { return };
+        self.make_errand(slot, Errand { of: None, kind: ErrandKind::Answer, jsonp: None, generation: Five }, now);
+        match refusal {
+            Some(refusal) => self.answer_refused(slot, refusal, now),
+            None => self.answer_preflight(slot, now),
         }
+    }
+
+    /// What a request asks for, and of which client that is known, or why it gets no further.
+    fn judge(
+        &self,
+        host: usize,
+        request: &Request,
+        asked: Result<Asked, Refusal>,
+    ) -> Result<(Asked, Option<usize>), Refusal> {
+        if !self.is_welcome(host, request) {
+            return Err(Refusal::FORBIDDEN);
+        }
+        let asked = asked?;
+        if asked.jsonp.is_some() && !self.may_load(host, request) {
+            return Err(Refusal::FORBIDDEN);
+        }
+        let client = asked.id.map(|id| self.client_of(host, &asked, id)).transpose()?;
+        Ok((asked, client))
+    }
+
+    fn client_of(&self, host: usize, asked: &Asked, id: Id) -> Result<usize, Refusal> {
+        let slot = self.socketio.find(id).ok_or(Refusal::SESSION_UNKNOWN)?;
+        let session = self.sessions.at(slot).filter(|session| session.host == host);
+        // One that is away comes back as another.
+        let client = session.and_then(Session::socketio).filter(|client| !client.conn.is_parked());
+        let client = client.ok_or(Refusal::SESSION_UNKNOWN)?;
+        // Which version it speaks was said at its handshake, and need not be said again.
+        let are_first = [client.conn.generation(), asked.generation].map(|generation| generation == One);
+        let fits = are_first[0] == are_first[1] && client.conn.layer() == asked.layer;
+        if fits { Ok(slot) } else { Err(Refusal::BAD_REQUEST) }
     }
 
     fn make_errand(&mut self, slot: usize, errand: Errand, now: Instant) {
@@ -134,16 +135,16 @@ impl Engine {
             private,
             now,
         );
-        let errand = match is_websocket {
-            true => None,
+        // A WebSocket carries its client; of a request that polls, an errand is made for it.
+        let (errand, arrival) = match is_websocket {
+            true => (None, arrival),
             false => {
-                let Some(slot) = self.begin_session(arrival.clone(), request.clone(), false, now) else { return };
-                Some(slot)
+                let errand = self.begin_session(arrival.clone(), request.clone(), false, now);
+                if errand.is_none() {
+                    return;
+                }
+                (errand, Arrival { carrier: Carrier::NOWHERE, ..arrival })
             }
-        };
-        let arrival = match is_websocket {
-            true => arrival,
-            false => Arrival { carrier: Carrier::NOWHERE, ..arrival },
         };
         let Some(slot) = self.begin_session(arrival, request, is_websocket, now) else { return };
         let Some(session) = self.sessions.at_mut(slot) else { return };
@@ -172,7 +173,7 @@ impl Engine {
             self.socketio.privates.insert(private, slot);
         }
         if let Some(errand) = errand {
-            let kind = if asked.generation == Generation::One { ErrandKind::Answer } else { ErrandKind::Poll };
+            let kind = if asked.generation == One { ErrandKind::Answer } else { ErrandKind::Poll };
             self.make_errand(errand, errand::of(sid, kind, asked.jsonp, asked.generation), now);
             if let Some(client) = self.socketio_of(slot).filter(|_| kind == ErrandKind::Poll) {
                 client.poll = Some(errand);
@@ -186,7 +187,7 @@ impl Engine {
         if !recovers {
             self.assign(slot, now);
         }
-        if let Some(errand) = errand.filter(|_| asked.generation == Generation::One) {
+        if let Some(errand) = errand.filter(|_| asked.generation == One) {
             self.answer_with_line(errand, handshake_line(id, &settings), now);
         } else if let Some(client) = self.socketio_of(slot).filter(|client| client.poll.is_some()) {
             client.conn.set_polling(true, now);
@@ -204,10 +205,12 @@ impl Engine {
             (false, true, _) => ErrandKind::Post,
             (false, false, _) => ErrandKind::Poll,
         };
-        let Some(sid) = self.sessions.at(client).map(|session| session.sid) else { return };
+        let Some(session) = self.sessions.at(client) else { return };
+        let (sid, generation) =
+            (session.sid, session.socketio().map_or(asked.generation, |state| state.conn.generation()));
         let Some(slot) = self.begin_session(arrival, request, is_websocket && !asked.ends, now) else { return };
         let is_uploaded = self.sessions.at(slot).is_some_and(|session| session.uploaded);
-        self.make_errand(slot, errand::of(sid, kind, asked.jsonp, asked.generation), now);
+        self.make_errand(slot, errand::of(sid, kind, asked.jsonp, generation), now);
         let Some(session) = self.sessions.at_mut(client) else { return };
         session.moved = now;
         let Some(state) = session.socketio_mut() else { return };
