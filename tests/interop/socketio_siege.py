@@ -2,14 +2,12 @@
 
 import contextlib
 
-import pytest
 from websockets.exceptions import ConnectionClosed
 
+import siege
 from blastbeat import PATIENCE, Node, Server
 from polling import Client, enter, hear
 from socketio_app import Application
-
-MEBIBYTE = 1024 * 1024
 
 INI = """\
 bind = 127.0.0.1:0
@@ -48,31 +46,18 @@ def fortress(program, folder, more=""):
             yield server
 
 
-# One server for all attacks: it has to withstand them together.
-@pytest.fixture(scope="module", params=["blastbeat-mio", "blastbeat-smol"])
-def besieged(request, tmp_path_factory):
-    with fortress(request.param, tmp_path_factory.mktemp("besieged")) as server:
-        yield server
+besieged = siege.besieged("besieged", fortress)
+# It waits for nobody.
+impatient = siege.besieged("impatient", fortress, IMPATIENT)
 
 
-# Another that waits for nobody.
-@pytest.fixture(scope="module", params=["blastbeat-mio", "blastbeat-smol"])
-def impatient(request, tmp_path_factory):
-    with fortress(request.param, tmp_path_factory.mktemp("impatient"), IMPATIENT) as server:
-        yield server
-
-
-class Watch:
+class Watch(siege.Account):
     """Two clients beside an attack, who must not notice, and an account of what it costs."""
-
-    def __init__(self, server, memory=8 * MEBIBYTE, seconds=3.0):
-        self.server, self.memory, self.seconds = server, memory, seconds
 
     def __enter__(self):
         self.come()
         self.ask()
-        self.mark = self.server.mark()
-        self.before, self.spent = self.server.memory(), self.server.seconds()
+        self.open()
         return self
 
     def come(self):
@@ -100,8 +85,7 @@ class Watch:
         try:
             if kind is None:
                 self.ask()
-                assert self.server.seconds() - self.spent < self.seconds
-                assert self.server.memory() - self.before < self.memory
+                self.settle()
         finally:
             self.go()
 

@@ -11,12 +11,13 @@ import struct
 import pytest
 
 import certificates
+import siege
 from blastbeat import Node, Server, packet, response
 from frames import (ACK, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PADDED, PING, PREFACE,
                     PRIORITY, SETTINGS, Peer, Wire, frame, reset, settings, window_update)
+from siege import MEBIBYTE
 from test_https_clients import run_node
 
-MEBIBYTE = 1024 * 1024
 HANDFUL = 50
 """What an attacker sends before the client beside it has its turn."""
 
@@ -56,18 +57,9 @@ def fortress(program, folder, limits=""):
             Wire.close_all()
 
 
-# One server for all attacks: it has to withstand them together.
-@pytest.fixture(scope="module", params=["blastbeat-mio", "blastbeat-smol"])
-def besieged(request, tmp_path_factory):
-    with fortress(request.param, tmp_path_factory.mktemp("besieged")) as server:
-        yield server
-
-
-# Another that waits for nobody.
-@pytest.fixture(scope="module", params=["blastbeat-mio", "blastbeat-smol"])
-def impatient(request, tmp_path_factory):
-    with fortress(request.param, tmp_path_factory.mktemp("impatient"), IMPATIENT) as server:
-        yield server
+besieged = siege.besieged("besieged", fortress)
+# It waits for nobody.
+impatient = siege.besieged("impatient", fortress, IMPATIENT)
 
 
 def attacker(server, carrier="clear", **options):
@@ -75,17 +67,14 @@ def attacker(server, carrier="clear", **options):
     return Peer(wire, **options)
 
 
-class Watch:
+class Watch(siege.Account):
     """Asks beside an attack, and keeps count of what the server spends on it."""
-
-    def __init__(self, server, memory=8 * MEBIBYTE, seconds=3.0):
-        self.server, self.memory, self.seconds = server, memory, seconds
 
     def __enter__(self):
         self.beside = Peer(Wire(self.server.port))
         self.ask()
-        self.mark, self.messages = self.server.mark(), len(self.server.node.messages)
-        self.before, self.spent, self.asked = self.server.memory(), self.server.seconds(), 0
+        self.open()
+        self.messages, self.asked = len(self.server.node.messages), 0
         return self
 
     def ask(self):
@@ -104,8 +93,7 @@ class Watch:
     def __exit__(self, kind, value, trace):
         if kind is None:
             self.ask()
-            assert self.server.seconds() - self.spent < self.seconds
-            assert self.server.memory() - self.before < self.memory
+            self.settle()
         Wire.close_all()
 
 

@@ -9,7 +9,8 @@ from websockets.exceptions import ConnectionClosed
 
 from blastbeat import PATIENCE
 from polling import Client, enter, hear, websocket
-from socketio_siege import MEBIBYTE, Watch, besieged, closing, impatient
+from siege import MEBIBYTE
+from socketio_siege import Watch, besieged, closing, impatient
 
 
 def test_a_payload_that_is_too_large(besieged):

@@ -1,5 +1,9 @@
 //! What the server does for its clients, nodes and operators, on every host.
 
+use std::collections::VecDeque;
+
+use blastbeat_tests::stage::{Node, Stage};
+
 #[path = "scenarios/capacity.rs"]
 mod capacity;
 #[path = "scenarios/clients.rs"]
@@ -30,6 +34,26 @@ mod socketio_upgrade;
 mod tls;
 #[path = "scenarios/websockets.rs"]
 mod websockets;
+
+/// Lets a node send by `send` until the server, which may keep 4 MiB in all, ends somebody for it.
+fn flood_until_somebody_goes(stage: &mut Stage, node: Node, mut send: impl FnMut(&mut Stage, usize)) {
+    let mut ends = VecDeque::new();
+    for number in 0..1000 {
+        send(stage, number);
+        if number % 10 == 9 {
+            let memory = stage.snapshot().memory;
+            assert!(memory < 5 * 1024 * 1024, "the server holds {memory} bytes");
+            ends = stage.take_messages(node);
+        }
+        if !ends.is_empty() {
+            break;
+        }
+    }
+    assert!(!ends.is_empty(), "somebody has to go");
+    for end in &ends {
+        assert_eq!((&end.kind[..], &end.body[..]), ("end", &b"memory-max"[..]));
+    }
+}
 
 /// One virtual host `a` with the nodes `n1`, `n2` and `n3`; `global` stands in the global section.
 fn ini(global: &str) -> String {

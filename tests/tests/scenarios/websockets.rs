@@ -5,7 +5,7 @@ use blastbeat_proto::time::Duration;
 use blastbeat_tests::frames::{BINARY, Frame, TEXT};
 use blastbeat_tests::stage::{Client, Node, Stage};
 
-use super::ini;
+use super::{flood_until_somebody_goes, ini};
 
 const KIBIBYTE: usize = 1024;
 const MEBIBYTE: usize = 1024 * 1024;
@@ -251,24 +251,11 @@ fn memory_is_bounded_over_all_members(stage: &mut Stage) {
         stage.forgive(*client);
     }
     // Each has a message of its own, so that nothing is shared, until somebody has to go.
-    let mut cut = Vec::new();
-    for number in 0..1000 {
+    flood_until_somebody_goes(stage, node, |stage, number| {
         for (_, sid) in &room[2..] {
             stage.tell(node, sid, "websocket", numbered(number, 64 * KIBIBYTE));
         }
-        if number % 10 == 9 {
-            let memory = stage.snapshot().memory;
-            assert!(memory < 5 * MEBIBYTE, "the server holds {memory} bytes");
-            cut.extend(stage.take_messages(node));
-        }
-        if !cut.is_empty() {
-            break;
-        }
-    }
-    assert!(!cut.is_empty(), "somebody has to go");
-    for message in &cut {
-        assert_eq!((&message.kind[..], &message.body[..]), ("end", &b"memory-max"[..]));
-    }
+    });
     // Whoever reads goes on.
     stage.tell(node, &room[0].1, "room:websocket", "still here");
     for (client, _) in &room[..2] {
