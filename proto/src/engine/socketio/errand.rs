@@ -292,20 +292,14 @@ impl Engine {
             }
             self.detach(old, None);
         }
-        if let Some(session) = self.sessions.at_mut(client) {
-            session.carrier = carrier;
-            if let Some(state) = session.socketio_mut() {
-                state.probe = None;
-            }
+        if let Some(state) = self.socketio_of(client) {
+            state.probe = None;
         }
-        self.hand_carrier(carrier, client);
         if let Some(session) = self.sessions.at_mut(slot) {
             session.carrier = Carrier::NOWHERE;
         }
+        self.carry(client, carrier);
         self.finish(slot, Cause::Complete, now);
-        if self.sessions.at(client).is_some_and(|session| session.capabilities.credit) {
-            self.watch_room(carrier);
-        }
         self.settle_socketio(client, now);
     }
 }

@@ -326,6 +326,17 @@ impl Engine {
         self.finish(slot, cause, now);
     }
 
+    /// A WebSocket carries a client from now on; nowhere: it polls.
+    fn carry(&mut self, slot: usize, carrier: Carrier) {
+        let Some(session) = self.sessions.at_mut(slot) else { return };
+        session.carrier = carrier;
+        let has_credit = session.capabilities.credit;
+        self.hand_carrier(carrier, slot);
+        if has_credit {
+            self.watch_room(carrier);
+        }
+    }
+
     /// Ends a client's session: it is told as far as there are words for it.
     pub(super) fn end_socketio(&mut self, slot: usize, cause: Cause, now: Instant) {
         let Some(client) = self.socketio_of(slot) else { return };

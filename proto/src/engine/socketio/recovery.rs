@@ -54,7 +54,6 @@ impl Engine {
         self.park(slot, now);
         self.socketio.ids.insert(id, slot);
         let Some(session) = self.sessions.at_mut(slot) else { return false };
-        session.carrier = carrier;
         session.moved = now;
         let sid = session.sid;
         let Some(client) = session.socketio_mut() else { return false };
@@ -68,7 +67,7 @@ impl Engine {
                 errand.of = Some(sid);
             }
         }
-        self.hand_carrier(carrier, slot);
+        self.carry(slot, carrier);
         self.finish(newcomer, Cause::Complete, now);
         self.stats.recovered += 1;
         self.settle_socketio(slot, now);
