@@ -179,7 +179,7 @@ fn put_request(out: &mut Vec<u8>, request: &Request, context: &Context<'_>) {
     // Nodes echo it, so it names a version whose grammar their answers have.
     let protocol: &[u8] = match request.version {
         Version::Http10 => b"HTTP/1.0",
-        Version::Http11 | Version::Http2 => b"HTTP/1.1",
+        Version::Http11 | Version::Http2 | Version::Spdy2 | Version::Spdy3 | Version::Spdy31 => b"HTTP/1.1",
     };
     put(out, b"SERVER_PROTOCOL", protocol);
     put_remote(out, context.remote);
@@ -201,8 +201,12 @@ fn put_request(out: &mut Vec<u8>, request: &Request, context: &Context<'_>) {
     if context.https {
         put(out, b"HTTPS", b"on");
     }
-    if request.version == Version::Http2 {
-        put(out, b"HTTP2", b"on");
+    match request.version {
+        Version::Http10 | Version::Http11 => {}
+        Version::Http2 => put(out, b"HTTP2", b"on"),
+        Version::Spdy2 => put(out, b"SPDY_VERSION", b"2"),
+        Version::Spdy3 => put(out, b"SPDY_VERSION", b"3"),
+        Version::Spdy31 => put(out, b"SPDY_VERSION", b"3.1"),
     }
     if context.redispatched {
         put(out, b"REDISPATCHED", b"1");

@@ -16,17 +16,26 @@ pub enum Version {
     Http10,
     /// HTTP/1.1.
     Http11,
-    /// HTTP/2, and SPDY, which shares its semantics.
+    /// HTTP/2.
     Http2,
+    /// SPDY/2.
+    Spdy2,
+    /// SPDY/3.
+    Spdy3,
+    /// SPDY/3.1.
+    Spdy31,
 }
 
 impl Version {
-    /// As logs write it: `HTTP/1.1`, `HTTP/2`.
+    /// As logs write it: `HTTP/1.1`, `HTTP/2`, `SPDY/3.1`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
             Self::Http2 => "HTTP/2",
+            Self::Spdy2 => "SPDY/2",
+            Self::Spdy3 => "SPDY/3",
+            Self::Spdy31 => "SPDY/3.1",
         }
     }
 }
@@ -190,13 +199,13 @@ impl Request {
 
     /// Reads the head of a stream's request, put into the words of HTTP/1.1: its body is delimited by the stream,
     /// which has `ended` already if there is none.
-    #[cfg(feature = "http2")]
-    pub(crate) fn from_stream(text: Bytes, ended: bool, limits: &Limits) -> Result<Self, Violation> {
+    #[cfg(any(feature = "http2", feature = "spdy"))]
+    pub(crate) fn from_stream(text: Bytes, ended: bool, version: Version, limits: &Limits) -> Result<Self, Violation> {
         if text.len() > limits.head_bytes {
             return Err(Cause::HeadTooLarge.into());
         }
         let mut request = rules::read_request_text(text, limits)?;
-        request.version = Version::Http2;
+        request.version = version;
         if ended {
             request.body = BodySize::None;
         } else if request.body == BodySize::None {

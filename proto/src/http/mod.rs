@@ -4,11 +4,15 @@
 //! allocation, with the places of names and values beside it.
 
 mod added;
+#[cfg(any(feature = "http2", feature = "spdy"))]
+mod allowance;
 mod build;
 mod head;
 pub mod pages;
 mod rules;
 mod scan;
+#[cfg(any(feature = "http2", feature = "spdy"))]
+mod stream;
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -21,6 +25,11 @@ pub use head::{BodySize, Fields, Framing, Request, Response, Version};
 pub use pages::Pages;
 pub use rules::{REQUEST_LINE_SLACK, has_token, is_idempotent, is_safe, split_authority, tokens};
 
+#[cfg(any(feature = "http2", feature = "spdy"))]
+pub use stream::{StreamEvent, Tally};
+
+#[cfg(any(feature = "http2", feature = "spdy"))]
+pub(crate) use allowance::Allowance;
 pub(crate) use rules::push_decimal;
 pub(crate) use scan::HeadScan;
 

@@ -2,7 +2,7 @@
 //!
 //! The protocol's own machine answers or forgets most frames without telling anybody, so floods are counted here, from
 //! the frames' headers, before it sees them. Each kind has an allowance of its own, which comes back evenly over
-//! [`PERIOD`]; past it the connection is told to calm down and closed.
+//! half a minute; past it the connection is told to calm down and closed.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -12,11 +12,9 @@ use super::frame::{
     PREFACE, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, Seen, WINDOW_UPDATE,
 };
 use crate::error::Cause;
+use crate::http::Allowance;
 use crate::limits::Limits;
-use crate::time::{Duration, Instant};
-
-/// The time in which a used allowance comes back.
-const PERIOD: Duration = Duration::from_secs(30);
+use crate::time::Instant;
 
 /// WINDOW_UPDATE frames that each DATA frame sent explains: one for its stream, one for the connection.
 const UPDATES_PER_DATA: u32 = 2;
@@ -29,31 +27,6 @@ const PADDED_EMPTY_MAX: u32 = 100;
 
 /// Opened streams that are remembered until they are accepted or refused: more than one step of input can open.
 const OPENED_MAX: usize = 4096;
-
-/// An allowance of things that comes back evenly.
-///
-/// One instant says it all: when everything used will have come back.
-#[derive(Clone, Copy, Debug, Default)]
-struct Allowance {
-    whole_at: Instant,
-}
-
-impl Allowance {
-    /// Uses one of `most`, or says that none is left.
-    fn spend(&mut self, most: usize, now: Instant, cause: Cause) -> Result<(), Cause> {
-        self.whole_at = self.whole_at.max(now) + Self::share(most);
-        if self.whole_at.since(now) > PERIOD { Err(cause) } else { Ok(()) }
-    }
-
-    /// Gives `n` of `most` back.
-    fn give_back(&mut self, n: u32, most: usize) {
-        self.whole_at = Instant::from_epoch(self.whole_at.since_epoch().saturating_sub(Self::share(most) * n));
-    }
-
-    fn share(most: usize) -> Duration {
-        PERIOD / u32::try_from(most).unwrap_or(u32::MAX).max(1)
-    }
-}
 
 /// What stands in front of the protocol's machine.
 #[derive(Debug)]
@@ -273,30 +246,5 @@ impl Guard {
 
     fn see_empty(&mut self, limits: &Limits, now: Instant) -> Result<(), Cause> {
         self.empty_frames.spend(limits.h2_empty_frames, now, Cause::EmptyFrameFlood)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_allowance_comes_back_evenly() {
-        let mut allowance = Allowance::default();
-        let now = Instant::from_millis(5);
-        for _ in 0..10 {
-            assert_eq!(allowance.spend(10, now, Cause::PingFlood), Ok(()));
-        }
-        assert_eq!(allowance.spend(10, now, Cause::PingFlood), Err(Cause::PingFlood));
-        let mut allowance = Allowance::default();
-        for second in 0..100 {
-            let now = Instant::from_millis(3000 * second);
-            assert_eq!(allowance.spend(10, now, Cause::PingFlood), Ok(()), "{second}");
-        }
-        let mut allowance = Allowance::default();
-        for _ in 0..1000 {
-            assert_eq!(allowance.spend(10, now, Cause::PingFlood), Ok(()));
-            allowance.give_back(1, 10);
-        }
     }
 }

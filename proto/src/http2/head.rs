@@ -11,7 +11,7 @@ use ::http::{Method, StatusCode};
 use bytes::Bytes;
 
 use crate::error::{Cause, Violation};
-use crate::http::{AddedField, Fields, Request, Response, tokens};
+use crate::http::{AddedField, Fields, Request, Response, Version, tokens};
 use crate::limits::Limits;
 
 /// Room for a request line and a Host field beside their values, and for an upgrade.
@@ -23,7 +23,7 @@ pub(super) const FIELD_OVERHEAD: usize = 32;
 /// The request that `parts` and a stream that has `ended`, or not, make together.
 pub(super) fn read_request(parts: &Parts, ended: bool, limits: &Limits) -> Result<Request, Violation> {
     let text = request_text(parts)?;
-    Request::from_stream(Bytes::from(text), ended, limits)
+    Request::from_stream(Bytes::from(text), ended, Version::Http2, limits)
 }
 
 /// Whether the request asks for an extended CONNECT (RFC 8441).

@@ -32,11 +32,12 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+pub use crate::http::{StreamEvent as Event, Tally};
 pub use crate::http1::{Progress, SendError};
 pub use frame::{ErrorCode, PREFACE};
 
 use crate::error::{Cause, Violation};
-use crate::http::{self, Settings, StreamId};
+use crate::http::{Settings, StreamId};
 use crate::rope::Rope;
 use crate::time::Instant;
 use deadline::Phase;
@@ -53,35 +54,6 @@ const HELD_BY_CONNECTION: usize = 32 * 1024;
 
 /// What a stream costs beside what is queued. The protocol's machine keeps the places of its streams for the next ones.
 const HELD_BY_STREAM: usize = 1700;
-
-/// Something that happened on a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A part of a request: its head, a piece of its body, its end.
-    Part(http::Event),
-    /// This many bytes have left that had to wait for the client's window, or used up much of the room: see
-    /// [`stream_room`](Connection::stream_room).
-    Freed(usize),
-    /// The stream is over before its time: the client reset it, broke a rule, or passed a limit or deadline. What there
-    /// is to answer is queued; nothing more may be sent. Of an answer that was sent to its end only one such end is
-    /// reported, [`Cause::WindowStall`].
-    Cut(Cause),
-    /// A request was refused without being shown; its answer is queued.
-    Refused(Violation),
-}
-
-/// What a connection has seen that no event tells.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Requests, refused ones included.
-    pub requests: u64,
-    /// Requests that were taken back before they were shown.
-    pub taken_back: u64,
-    /// Requests whose trailers were dropped: nodes have no place for them.
-    pub trailers_dropped: u64,
-    /// Pushed requests.
-    pub pushes: u64,
-}
 
 /// One connection.
 ///

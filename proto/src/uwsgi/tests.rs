@@ -79,6 +79,23 @@ fn what_came_by_tls_and_for_the_second_time_says_so_at_the_end() {
 }
 
 #[test]
+fn the_protocol_is_told_where_it_is_not_http1() {
+    let told = [
+        (Version::Http2, "HTTP2=on"),
+        (Version::Spdy2, "SPDY_VERSION=2"),
+        (Version::Spdy3, "SPDY_VERSION=3"),
+        (Version::Spdy31, "SPDY_VERSION=3.1"),
+    ];
+    for (version, expected) in told {
+        let mut request = request("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        request.version = version;
+        let lines = lines(&encode(&request, &CONTEXT));
+        assert!(lines.contains(&"SERVER_PROTOCOL=HTTP/1.1".to_owned()), "{version}");
+        assert_eq!(lines.last().map(String::as_str), Some(expected));
+    }
+}
+
+#[test]
 fn nothing_is_told_of_an_upgrade_to_http2() {
     for (fields, expected) in [
         ("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n", &[][..]),
