@@ -122,13 +122,13 @@ causes! {
     // HTTP/2 (RFC 9113)
     /// The connection does not begin with the preface of HTTP/2.
     PrefaceMalformed "preface-malformed",
-    /// A frame of HTTP/2 is malformed or out of order.
+    /// A frame of HTTP/2 or SPDY is malformed or out of order.
     FramingMalformed "framing-malformed",
-    /// A head in HTTP/2 cannot be decompressed.
+    /// A head in HTTP/2 or SPDY cannot be decompressed.
     CompressionMalformed "compression-malformed",
     /// The peer sent more than its window allows, or made a window too large.
     WindowExceeded "window-exceeded",
-    /// A frame of HTTP/2 is longer than allowed, or of a length that its type does not have.
+    /// A frame of HTTP/2 or SPDY is longer than allowed, or of a length that its type does not have.
     FrameSizeWrong "frame-size-wrong",
     /// As many requests as allowed are under way on this connection.
     StreamsMax "streams-max",
@@ -158,6 +158,18 @@ causes! {
     WindowUpdateFlood "window-update-flood",
     /// The client sends more PRIORITY frames than its requests explain.
     PriorityFlood "priority-flood",
+
+    // SPDY (drafts 2, 3 and 3.1)
+    /// A header block of SPDY is malformed: it has a name twice, a name in capitals, or a value that joins nothing.
+    BlockMalformed "block-malformed",
+    /// The head has a field that is only of use to a connection of HTTP/1.
+    FieldForbidden "field-forbidden",
+    /// The body is not as long as its Content-Length.
+    LengthWrong "length-wrong",
+    /// The client offers certificates within SPDY, where nobody looks at them.
+    CredentialUnsupported "credential-unsupported",
+    /// The server did not look at the request: it may be sent again.
+    StreamRefused "stream-refused",
 
     // socket.io and Engine.IO
     /// The transport that a client of socket.io asks for is unknown, or switched off.

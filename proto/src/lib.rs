@@ -70,6 +70,8 @@ pub mod message;
 pub mod proxy;
 #[cfg(feature = "socketio")]
 pub mod socketio;
+#[cfg(feature = "spdy")]
+pub mod spdy;
 #[cfg(feature = "engine")]
 pub mod tape;
 #[cfg(feature = "__tls")]
