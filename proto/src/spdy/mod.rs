@@ -461,6 +461,9 @@ impl Connection {
         if self.streams.is_empty() {
             self.streams = VecDeque::new();
             self.ready = VecDeque::new();
+            if !self.is_in_block() {
+                self.block = Vec::new();
+            }
             if self.is_draining || self.is_left {
                 return self.close(Cause::Complete);
             }

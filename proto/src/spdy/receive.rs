@@ -15,9 +15,9 @@ use super::frame::{
     CREDENTIAL, GOAWAY, HEADER, HEADERS, Head, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, NOOP, PING, RST_STREAM,
     SETTINGS, SYN_REPLY, SYN_STREAM, SYN_STREAM_FIXED, StatusCode, Version, WINDOW_UPDATE, number_31, read_settings,
 };
-use super::{Connection, STEP};
+use super::{Connection, Event, STEP};
 use crate::error::Cause;
-use crate::http::Allowance;
+use crate::http::{self, Allowance, StreamId};
 use crate::limits::Limits;
 use crate::time::Instant;
 
@@ -257,8 +257,7 @@ impl Connection {
             if self.block.len() == self.block.capacity() {
                 self.block.reserve_exact((4 * data.len()).clamp(256, STEP).max(self.block.len()));
             }
-            let (used, is_all) = inflater.inflate(data, &mut self.block)?;
-            data = &data[used..];
+            let result = inflater.inflate(data, &mut self.block);
             // The rest is decompressed all the same: what follows refers to it.
             if self.block_over > 0 || self.block.len() > most {
                 self.block_over += self.block.len();
@@ -267,8 +266,9 @@ impl Connection {
                     return Err(Cause::HeaderBomb);
                 }
             }
-            if is_all {
-                return Ok(());
+            match result? {
+                (_, true) => return Ok(()),
+                (used, false) => data = &data[used..],
             }
         }
     }
@@ -326,10 +326,18 @@ impl Connection {
             StatusCode::REFUSED_STREAM if !self.is_server => Cause::StreamRefused,
             _ => Cause::StreamReset,
         };
-        if self.find(id).is_none() {
-            return;
+        let Some(at) = self.find(id) else { return };
+        self.push_gathered();
+        let is_unseen = |(stream, event): &(StreamId, Event)| {
+            stream.0 == id && matches!(event, Event::Part(http::Event::Request(_)))
+        };
+        if self.is_server && self.events.iter().any(is_unseen) {
+            self.tally.taken_back += 1;
+            self.events.retain(|(stream, _)| stream.0 != id);
+            self.remove(at);
+        } else {
+            self.cut(id, cause, None);
         }
-        self.cut(id, cause, None);
         // Whoever cancels a request does not want what was pushed with it (draft 3, 3.3.2).
         let pushed: Vec<u32> =
             self.streams.iter().filter(|stream| stream.associated == id).map(|stream| stream.id).collect();

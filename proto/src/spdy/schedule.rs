@@ -21,8 +21,7 @@ impl Connection {
             return self.write_some(at);
         }
         self.list(at);
-        let stream = &self.streams[at];
-        if !stream.is_listed && stream.stall_deadline.is_none() {
+        if self.window_of(at) == 0 && self.streams[at].stall_deadline.is_none() {
             self.arm_stall(at);
         }
     }
@@ -65,10 +64,10 @@ impl Connection {
     /// Writes a share of what waits in a stream, in one frame.
     fn write_some(&mut self, at: usize) {
         let writer = self.writer();
-        let (window, room) = (self.window_of(at), OUT_TARGET.saturating_sub(self.outbound.len()).max(1));
+        let window = self.window_of(at);
         let stream = &mut self.streams[at];
         let before = stream.queued();
-        let n = before.min(window).min(SHARE).min(room);
+        let n = before.min(window).min(SHARE);
         let is_last = n == before && stream.sending == Sending::Complete;
         let id = stream.id;
         if is_last && self.promises > 0 {
@@ -95,13 +94,23 @@ impl Connection {
         if is_last {
             return self.end_is_written(at);
         }
-        if n == before {
-            self.streams[at].stall_deadline = None;
-            return;
-        }
+        self.streams[at].stall_deadline = None;
         self.list(at);
-        if n > 0 || !had_waited {
+        if n < before && self.window_of(at) == 0 {
             self.arm_stall(at);
+        }
+        if self.version.has_connection_window() && self.send_window <= 0 {
+            self.arm_ready();
+        }
+    }
+
+    /// The connection's window is shut: all wait for it who have something to write.
+    fn arm_ready(&mut self) {
+        for place in 0..self.ready.len() {
+            let at = self.find(self.ready[place].1);
+            if let Some(at) = at.filter(|at| self.streams[*at].stall_deadline.is_none()) {
+                self.arm_stall(at);
+            }
         }
     }
 

@@ -53,6 +53,8 @@ pub(super) struct Stream {
     pub(super) end_written: bool,
     /// It stands in the list of those that have something to write and a window for it.
     pub(super) is_listed: bool,
+    /// What is received is a request: when it is answered, the rest of it is nobody's.
+    pub(super) is_asked: bool,
     pub(super) is_head: bool,
     pub(super) wants_html: bool,
     /// Of a pushed response: the stream whose request it belongs to. Else 0.
@@ -94,6 +96,7 @@ impl Stream {
             sending,
             end_written: false,
             is_listed: false,
+            is_asked: false,
             is_head: false,
             wants_html: false,
             associated: 0,
@@ -142,7 +145,7 @@ impl Stream {
 
     /// The answer is given, and its request is not: what comes of it is thrown away.
     pub(super) fn is_discarding(&self) -> bool {
-        self.sending == Sending::Complete && self.receiving == Receiving::Body
+        self.is_asked && self.sending == Sending::Complete && self.receiving == Receiving::Body
     }
 
     /// Both directions are through.

@@ -98,6 +98,7 @@ impl Connection {
         let mut stream = Stream::new(id, priority, receiving, sending);
         stream.send_window = self.peer_window;
         stream.receive_window = self.window() as i64;
+        stream.is_asked = self.is_server;
         stream
     }
 

@@ -1,0 +1,99 @@
+//! Deadlines.
+
+use super::*;
+
+fn expire(server: &mut Connection) -> Duration {
+    let deadline = server.poll_timeout().unwrap();
+    server.handle_timeout(Instant::from_epoch(deadline.since_epoch() - Duration::from_millis(1)));
+    assert_eq!((server.is_closing(), server.poll_event()), (None, None));
+    server.handle_timeout(deadline);
+    deadline.since(NOW)
+}
+
+#[test]
+fn a_client_has_to_say_something_and_to_finish_its_heads() {
+    let limits = Limits::DEFAULT;
+    let (mut silent, _) = server(Version::V3);
+    silent.receive(b"\x80\x03\0", NOW);
+    assert_eq!((expire(&mut silent), silent.is_closing()), (limits.head_timeout, Some(Cause::HeadTimeout)));
+    let (mut slow, mut peer) = server(Version::V3);
+    feed(&mut slow, &numbers(Version::V3, PING, &[1]));
+    written(&mut slow);
+    slow.receive(&peer.get(1, "/")[..30], NOW);
+    assert_eq!((expire(&mut slow), slow.violation()), (limits.head_timeout, Some(Cause::HeadTimeout.into())));
+    let (mut idle, _) = asked(Version::V2);
+    answer(&mut idle, 1);
+    written(&mut idle);
+    assert_eq!((expire(&mut idle), idle.is_closing()), (limits.keep_alive_timeout, Some(Cause::KeepAliveTimeout)));
+    assert_eq!((idle.violation(), farewell(&written(&mut idle)).0), (None, 1));
+    let (busy, _) = asked(Version::V31);
+    assert_eq!(busy.poll_timeout(), None);
+}
+
+#[test]
+fn a_last_answer_on_its_way_is_no_idleness() {
+    let (mut server, _) = asked(Version::V2);
+    answer(&mut server, 1);
+    let deadline = server.poll_timeout().unwrap();
+    server.handle_timeout(deadline);
+    assert_eq!(server.is_closing(), None);
+    assert!(server.poll_timeout().unwrap() > deadline);
+}
+
+#[test]
+fn a_body_that_stops_is_answered_with_408() {
+    let (mut server, mut peer) = server(Version::V3);
+    feed(&mut server, &[peer.post(1, &[]), data(1, 0, b"x")].concat());
+    // Not as long as its node has not taken what came.
+    let deadline = server.poll_timeout();
+    if let Some(deadline) = deadline {
+        server.handle_timeout(deadline);
+    }
+    assert_eq!(server.poll_event(), None);
+    server.release(StreamId(1), 1, NOW);
+    let deadline = NOW + Limits::DEFAULT.body_timeout;
+    assert_eq!(server.poll_timeout(), Some(deadline));
+    server.handle_timeout(deadline);
+    assert_eq!(server.poll_event(), Some((StreamId(1), cut(Cause::BodyTimeout))));
+    assert_eq!(peer.fields(&written(&mut server)[0])[0].1, "408 Request Timeout");
+}
+
+#[test]
+fn a_window_that_stays_shut_ends_its_stream() {
+    for version in [Version::V3, Version::V31] {
+        let (mut server, _) = answering(version);
+        server.send(StreamId(1), zeros(WINDOW + 1), NOW).unwrap();
+        // What is in the rope comes first.
+        server.handle_timeout(NOW + Limits::DEFAULT.write_stall);
+        written(&mut server);
+        let deadline = server.poll_timeout().unwrap();
+        server.handle_timeout(deadline);
+        assert_eq!(server.poll_event(), Some((StreamId(1), cut(Cause::WindowStall))));
+        assert_eq!(resets(&written(&mut server)), [(1, StatusCode::CANCEL)]);
+        // One whose answer was complete is told of all the same.
+        let (mut server, _) = answering(version);
+        server.send(StreamId(1), zeros(WINDOW + 1), NOW).unwrap();
+        server.send(StreamId(1), http::Event::End, NOW).unwrap();
+        written(&mut server);
+        let deadline = server.poll_timeout().unwrap();
+        server.handle_timeout(deadline);
+        assert_eq!(server.poll_event(), Some((StreamId(1), cut(Cause::WindowStall))));
+    }
+}
+
+#[test]
+fn a_window_that_opens_now_and_then_is_not_shut() {
+    let (mut server, _) = answering(Version::V3);
+    server.send(StreamId(1), zeros(WINDOW + 10), NOW).unwrap();
+    written(&mut server);
+    for n in 1..=8_u64 {
+        let now = NOW + Duration::from_secs(50 * n);
+        feed_at(&mut server, &numbers(Version::V3, WINDOW_UPDATE, &[1, 1]), now);
+        written(&mut server);
+        server.handle_timeout(now + Duration::from_secs(45));
+        while let Some((_, event)) = server.poll_event() {
+            assert_eq!(event, Event::Freed(1));
+        }
+    }
+    assert_eq!(server.stream_queued(StreamId(1)), 2);
+}
