@@ -12,6 +12,7 @@ pub mod http1;
 pub mod http2;
 pub mod proxy;
 pub mod socketio;
+pub mod spdy;
 pub mod tls;
 pub mod uwsgi;
 pub mod websocket;
@@ -35,6 +36,7 @@ pub const BODIES: &[Body] = &[
     Body { name: "http2", run: http2::body },
     Body { name: "proxy", run: proxy::body },
     Body { name: "socketio", run: socketio::body },
+    Body { name: "spdy", run: spdy::body },
     Body { name: "tls", run: tls::body },
     Body { name: "uwsgi", run: uwsgi::body },
     Body { name: "websocket", run: websocket::body },

@@ -5,6 +5,7 @@
 //! * [`engine`]: a whole front server as one state machine: give it what was read, write what it queues.
 //! * [`http1`]: one HTTP/1.1 connection, as server or client; [`http`]: its heads, rules and error pages.
 //! * [`http2`]: one HTTP/2 connection, as server.
+//! * [`spdy`]: one connection of SPDY/2, SPDY/3 or SPDY/3.1, as server or client.
 //! * [`websocket`]: one WebSocket, as server or client, with its handshake.
 //! * [`socketio`]: one client of socket.io, or of Engine.IO alone, as server or client, whatever moves its packets.
 //! * [`zmtp`]: one ZMTP 3 connection, ROUTER or DEALER; [`dealer`]: a node of this server on top of it.
@@ -29,6 +30,7 @@
 //! |---|---|---|
 //! | `http1` | [`http`], [`http1`] | |
 //! | `http2` | [`http2`] | `http1` |
+//! | `spdy` | [`spdy`] | `http1` |
 //! | `websocket` | [`websocket`] | `http1` |
 //! | `socketio` | [`socketio`] | `websocket` |
 //! | `uwsgi` | [`uwsgi`] | `http1` |

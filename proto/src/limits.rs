@@ -102,13 +102,14 @@ pub struct Limits {
     /// What is kept of the events for a client that may come back.
     pub socketio_recovery_bytes: usize,
 
-    // --- HTTP/2 ---
+    // --- HTTP/2 and SPDY ---
     /// Requests under way at a time on one connection. What RFC 9113, 6.5.2 recommends as the least; browsers ask for
     /// no more.
     pub h2_streams: usize,
-    /// Body bytes of one request that may be on their way to its node: the window of a stream.
+    /// Body bytes of one request that may be on their way to its node: the window of a stream. SPDY has no smaller one than
+    /// 64 KiB, and SPDY/2 none.
     pub h2_stream_window: usize,
-    /// The same for all requests of a connection together.
+    /// The same for all requests of a connection together. Where SPDY has no window for them its input waits.
     pub h2_connection_window: usize,
     /// Bytes of one response that wait for their client's window before its source is asked to pause.
     pub h2_stream_queue: usize,
@@ -122,7 +123,7 @@ pub struct Limits {
     pub h2_settings: usize,
     /// PING frames in half a minute; each asks for an answer. Those that measure bandwidth send some a second.
     pub h2_pings: usize,
-    /// Frames in half a minute that carry nothing: DATA without bytes, unknown types, GOAWAY.
+    /// Frames in half a minute that carry nothing: DATA without bytes, unknown types, GOAWAY; NOOP and HEADERS of SPDY.
     pub h2_empty_frames: usize,
     /// WINDOW_UPDATE frames in half a minute, beyond two for each DATA frame sent.
     pub h2_window_updates: usize,

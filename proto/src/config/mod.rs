@@ -55,10 +55,10 @@
 //! | `socketio-ping-interval`, `socketio-ping-timeout` | | between heartbeats, and for the answer to one | 25, 20 |
 //! | `socketio-connect-timeout`, `socketio-upgrade-timeout` | | from the handshake to the first namespace, from a WebSocket to its taking over | 45, 10 |
 //! | `socketio-recovery`, `socketio-recovery-buffer` | | how long a client whose connection broke may take up where it was, 0: not at all; bytes kept for it | 0, 64k |
-//! | `h2-streams` | | requests under way on one HTTP/2 connection | 100 |
-//! | `h2-stream-window`, `h2-connection-window` | | body bytes on their way to nodes, of one request and of a connection's | 256k, 1m |
+//! | `h2-streams` | | requests under way on one HTTP/2 or SPDY connection | 100 |
+//! | `h2-stream-window`, `h2-connection-window` | | body bytes on their way to nodes, of one request and of a connection's; at least 64k by SPDY | 256k, 1m |
 //! | `h2-stream-queue` | | bytes of one response that wait for the client's window | 256k |
-//! | `h2-resets`, `h2-errors` | | HTTP/2 requests taken back, and streams broken by the client, in 30 s | 1000, 200 |
+//! | `h2-resets`, `h2-errors` | | HTTP/2 or SPDY requests taken back, and streams broken by the client, in 30 s | 1000, 200 |
 //! | `h2-continuations` | | CONTINUATION frames of one head | 5 |
 //! | `h2-settings`, `h2-pings`, `h2-empty-frames` | | such frames in 30 s | 100, 600, 500 |
 //! | `h2-window-updates`, `h2-priorities` | | such frames in 30 s, beyond two for each DATA frame or request | 2000, 500 |

@@ -82,11 +82,9 @@ impl Deflater {
                 continue;
             };
             bits.copy(length, at - earlier);
-            // Every second place inside is remembered: what comes again mostly begins at the same words.
-            for inside in (at + 2..at + length).step_by(2) {
-                if inside + MATCH_MIN <= end {
-                    self.note(inside);
-                }
+            // What comes again may begin anywhere inside.
+            for inside in at + 1..at + length {
+                self.note(inside);
             }
             at += length;
         }
