@@ -15,8 +15,8 @@ use crate::time::{Instant, earliest};
 pub(super) enum Phase {
     /// The first frame.
     Greeting,
-    /// The rest of a head.
-    Head,
+    /// The rest of a head, by its number.
+    Head(u32),
     /// The next request.
     Idle,
     /// The streams' own affairs.
@@ -49,7 +49,7 @@ impl Connection {
     fn end_phase(&mut self) {
         let limits = &self.settings.limits;
         match self.phase {
-            Phase::Greeting | Phase::Head => self.violate(Cause::HeadTimeout),
+            Phase::Greeting | Phase::Head(_) => self.violate(Cause::HeadTimeout),
             // The last response is still on its way: the client is slow, not idle.
             Phase::Idle if !self.outbound.is_empty() => {
                 self.phase_deadline = Some(self.now + limits.keep_alive_timeout);
@@ -100,11 +100,11 @@ impl Connection {
         if !self.is_server || self.closing.is_some() {
             return;
         }
-        let phase = match self.is_in_block() {
+        let phase = match self.open_block() {
             _ if !self.is_greeted => Phase::Greeting,
-            true => Phase::Head,
-            false if self.streams.is_empty() => Phase::Idle,
-            false => Phase::Busy,
+            Some(block) => Phase::Head(block),
+            None if self.streams.is_empty() => Phase::Idle,
+            None => Phase::Busy,
         };
         if phase == self.phase {
             return;
@@ -113,7 +113,7 @@ impl Connection {
         let limits = &self.settings.limits;
         self.phase_deadline = match phase {
             Phase::Greeting => self.phase_deadline,
-            Phase::Head => Some(self.now + limits.head_timeout),
+            Phase::Head(_) => Some(self.now + limits.head_timeout),
             Phase::Idle => Some(self.now + limits.keep_alive_timeout),
             Phase::Busy => None,
         };

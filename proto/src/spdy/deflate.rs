@@ -231,30 +231,18 @@ const fn reversed(bits: u32, count: u32) -> u32 {
     bits.reverse_bits() >> (32 - count)
 }
 
-/// The smallest window that the library has a name for.
-const WINDOW_BITS_MIN: u8 = 9;
-
-/// What a decompressor is charged with beside its window, in bytes.
-const INFLATER_BYTES: usize = 14 * 1024;
+/// What a decompressor is charged with, in bytes: its tables, and the largest window whatever the peer's is.
+pub(super) const INFLATER_BYTES: usize = 46 * 1024;
 
 /// Decompresses the header blocks that one side receives.
 pub(super) struct Inflater {
     inflate: Decompress,
     version: Version,
-    window_bits: u8,
 }
 
 impl Inflater {
-    /// A decompressor for a stream that begins with `first`, which says how large a window the peer has: most have one of
-    /// 2 KiB.
-    pub(super) fn new(version: Version, first: u8) -> Self {
-        let window_bits = ((first >> 4) + 8).clamp(WINDOW_BITS_MIN, 15);
-        Self { inflate: Decompress::new_with_window_bits(true, window_bits), version, window_bits }
-    }
-
-    /// What a decompressor is charged with, in bytes.
-    pub(super) fn held(&self) -> usize {
-        INFLATER_BYTES + (1 << self.window_bits)
+    pub(super) fn new(version: Version) -> Self {
+        Self { inflate: Decompress::new(true), version }
     }
 
     /// Decompresses as much of `input` as fits into the spare capacity of `out`, which must have some; returns how much
@@ -322,11 +310,10 @@ mod tests {
                 deflater.block().extend_from_slice(&block);
                 let mut out = Vec::new();
                 deflater.finish_block(&mut out);
-                let inflater = inflater.get_or_insert_with(|| Inflater::new(version, out[0]));
+                let inflater = inflater.get_or_insert_with(|| Inflater::new(version));
                 assert_eq!(inflated(inflater, &out, 1 + round as usize), block, "{version}, {round}");
                 assert!(deflater.held() < 40_000);
             }
-            assert_eq!(inflater.unwrap().held(), INFLATER_BYTES + WINDOW);
         }
     }
 
@@ -357,7 +344,7 @@ mod tests {
                 let block = [&b"content-type text/html "[..], &[round; 400], b"set-cookie"].concat();
                 let mut out = Vec::with_capacity(1000);
                 compress.compress_vec(&block, &mut out, FlushCompress::Sync).unwrap();
-                let inflater = inflater.get_or_insert_with(|| Inflater::new(version, out[0]));
+                let inflater = inflater.get_or_insert_with(|| Inflater::new(version));
                 assert_eq!(inflated(inflater, &out, 5), block);
             }
         }
@@ -370,11 +357,8 @@ mod tests {
         deflater.block().extend_from_slice(b"anything");
         deflater.finish_block(&mut out);
         let refused = Err(Cause::CompressionMalformed);
-        assert_eq!(Inflater::new(Version::V3, out[0]).inflate(&out, &mut Vec::with_capacity(100)), refused);
-        assert_eq!(
-            Inflater::new(Version::V3, 0x78).inflate(b"\x78\x9c\xff\xff", &mut Vec::with_capacity(100)),
-            refused
-        );
-        assert_eq!(Inflater::new(Version::V3, b'G').inflate(b"GET /", &mut Vec::with_capacity(100)), refused);
+        assert_eq!(Inflater::new(Version::V3).inflate(&out, &mut Vec::with_capacity(100)), refused);
+        assert_eq!(Inflater::new(Version::V3).inflate(b"\x78\x9c\xff\xff", &mut Vec::with_capacity(100)), refused);
+        assert_eq!(Inflater::new(Version::V3).inflate(b"GET /", &mut Vec::with_capacity(100)), refused);
     }
 }

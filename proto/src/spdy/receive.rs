@@ -106,13 +106,16 @@ impl Connection {
         self.events.len() < EVENTS_MAX && self.event_bytes + self.gathered.1.len() < STEP
     }
 
-    /// Whether a header block has begun and not ended.
-    pub(super) fn is_in_block(&self) -> bool {
-        matches!(self.reading, Reading::Block { .. })
+    /// The number of the header block that has begun and not ended.
+    pub(super) fn open_block(&self) -> Option<u32> {
+        matches!(self.reading, Reading::Block { .. }).then_some(self.blocks)
     }
 
     /// Reads the next part of a frame; returns how many bytes it had, 0 if more have to come.
     fn read_step(&mut self, data: &[u8]) -> Result<usize, Cause> {
+        if data.is_empty() {
+            return Ok(0);
+        }
         match self.reading {
             Reading::Head => match data.first_chunk() {
                 Some(head) => self.read_head(Head::read(head), data),
@@ -180,6 +183,7 @@ impl Connection {
             of.slot = *slot;
         }
         self.is_greeted = true;
+        self.blocks = self.blocks.wrapping_add(1);
         self.reading = Reading::Block { of, left: len - fixed };
         if len == fixed {
             self.reading = Reading::Head;
@@ -251,8 +255,7 @@ impl Connection {
 
     fn inflate(&mut self, mut data: &[u8]) -> Result<(), Cause> {
         let most = self.block_max();
-        let Some(first) = data.first() else { return Ok(()) };
-        let inflater = self.inflater.get_or_insert_with(|| Inflater::new(self.version, *first));
+        let inflater = self.inflater.get_or_insert_with(|| Inflater::new(self.version));
         loop {
             if self.block.len() == self.block.capacity() {
                 self.block.reserve_exact((4 * data.len()).clamp(256, STEP).max(self.block.len()));

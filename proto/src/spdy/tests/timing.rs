@@ -31,6 +31,23 @@ fn a_client_has_to_say_something_and_to_finish_its_heads() {
 }
 
 #[test]
+fn each_head_has_a_time_of_its_own() {
+    let (mut server, mut peer) = server(Version::V3);
+    let mut kept = Vec::new();
+    // Each call ends inside a head, but never in the same as the last.
+    for n in 0..10 {
+        let now = NOW + Duration::from_secs(15 * u64::from(n));
+        server.handle_timeout(now);
+        assert_eq!(server.is_closing(), None, "{n}");
+        let (rest, start) = (core::mem::take(&mut kept), peer.get(2 * n + 1, "/"));
+        server.receive(&[&rest[..], &start[..20]].concat(), now);
+        kept = start[20..].to_vec();
+        while server.poll_event().is_some() {}
+    }
+    assert_eq!(server.streams(), 9);
+}
+
+#[test]
 fn a_last_answer_on_its_way_is_no_idleness() {
     let (mut server, _) = asked(Version::V2);
     answer(&mut server, 1);
