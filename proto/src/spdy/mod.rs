@@ -28,6 +28,7 @@ mod data;
 mod deadline;
 mod deflate;
 mod dictionary;
+mod end;
 mod flow;
 mod frame;
 mod head;
@@ -56,7 +57,7 @@ use deadline::Phase;
 use deflate::{Deflater, INFLATER_BYTES, Inflater};
 use frame::{Farewell, INITIAL_WINDOW_SIZE, MAX_31, MAX_CONCURRENT_STREAMS, WINDOW, Writer};
 use receive::{Guard, Reading};
-use stream::{Receiving, Sending, Stream};
+use stream::{Receiving, Stream};
 
 /// Input that is worked on at a time.
 const STEP: usize = 16 * 1024;
@@ -427,73 +428,5 @@ impl Connection {
 
     fn push_event(&mut self, stream: u32, event: Event) {
         self.events.push_back((StreamId(stream), event));
-    }
-
-    /// Ends a stream before its time, and says so if what the caller waits for was not complete, or never will be taken;
-    /// `code` is for the peer, where it does not know.
-    fn cut(&mut self, stream: u32, cause: Cause, code: Option<StatusCode>) {
-        let Some(at) = self.find(stream) else { return };
-        if let Some(code) = code {
-            self.write_reset(stream, code);
-        }
-        let stream = &self.streams[at];
-        let is_awaited =
-            if self.is_server { stream.sending != Sending::Complete } else { stream.receiving != Receiving::Complete };
-        if is_awaited || cause == Cause::WindowStall {
-            self.push_gathered();
-            self.push_event(self.streams[at].id, Event::Cut(cause));
-        }
-        self.remove(at);
-    }
-
-    fn write_reset(&mut self, stream: u32, code: StatusCode) {
-        let writer = self.writer();
-        self.outbound.push_with(16, |out| writer.reset(out, stream, code));
-    }
-
-    /// Forgets a stream. What the caller holds of it no longer counts against the connection's window.
-    fn remove(&mut self, at: usize) {
-        let Some(stream) = self.streams.remove(at) else { return };
-        self.queued -= stream.queued();
-        self.unreleased -= stream.unreleased;
-        self.promises -= usize::from(stream.promise.is_some());
-        if stream.is_listed {
-            self.ready.retain(|(_, id)| *id != stream.id);
-        }
-        self.give_back(stream.unreleased);
-        if self.streams.is_empty() {
-            self.streams = VecDeque::new();
-            self.ready = VecDeque::new();
-            if self.open_block().is_none() {
-                self.block = Vec::new();
-            }
-            if self.is_draining || self.is_left {
-                return self.close(Cause::Complete);
-            }
-        }
-        self.update_phase();
-    }
-
-    /// Says farewell to a peer that broke the protocol.
-    fn violate(&mut self, cause: Cause) {
-        self.violation = Some(cause.into());
-        self.events = VecDeque::new();
-        self.say_farewell(cause, Farewell::ProtocolError);
-    }
-
-    /// Queues a GOAWAY, behind whatever is there: that ends with a whole frame.
-    fn say_farewell(&mut self, cause: Cause, why: Farewell) {
-        let (writer, last_good) = (self.writer(), self.last_accepted);
-        self.outbound.push_with(16, |out| writer.go_away(out, last_good, why));
-        self.close(cause);
-    }
-
-    fn close(&mut self, cause: Cause) {
-        self.closing.get_or_insert(cause);
-        (self.inflater, self.deflater) = (None, None);
-        (self.block, self.gathered) = (Vec::new(), (0, Vec::new()));
-        (self.streams, self.ready) = (VecDeque::new(), VecDeque::new());
-        (self.queued, self.unreleased, self.promises) = (0, 0, 0);
-        (self.phase_deadline, self.stream_deadline) = (None, None);
     }
 }
