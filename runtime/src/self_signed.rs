@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use blastbeat_proto::address::{BindAddr, split_port};
-use blastbeat_proto::config::{Config, File, Identity, Listener, Serves};
+use blastbeat_proto::config::{Config, File, Identity, Listener, Serves, Spdy};
 use blastbeat_proto::tls::fingerprint;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256};
 
@@ -97,7 +97,7 @@ fn make(names: &[String], now: Duration) -> Result<(Identity, String), String> {
 /// Adds the listener. Where each host has listeners of its own, a shared one would lead to none: then it leads to all.
 fn listen(config: &mut Config) {
     let address = BindAddr::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
-    let serves = Serves::Http { proxy: false, tls: true, http2: true };
+    let serves = Serves::Http { proxy: false, tls: true, http2: true, spdy: Spdy::NONE };
     let mut listener = Listener { address, serves, hosts: Vec::new(), priority: 1 };
     if config.reached_by(&listener).is_empty() {
         listener.hosts = (0..config.hosts.len()).collect();

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use blastbeat_proto::config::{Config, Host, Listener, NodeName, Serves};
+use blastbeat_proto::config::{Config, Host, Listener, NodeName, Serves, Spdy};
 use blastbeat_proto::engine::{BindAddr, Control, Engine, Report, Welcome};
 use blastbeat_proto::entropy::SeededEntropy;
 use blastbeat_proto::time::Instant;
@@ -32,7 +32,7 @@ fn a_server_without_descriptors_accepts_again_when_it_has_some() {
         let address = BindAddr::Tcp(([127, 0, 0, 1], 0).into());
         let listener = Listener {
             address,
-            serves: Serves::Http { proxy: false, tls: false, http2: false },
+            serves: Serves::Http { proxy: false, tls: false, http2: false, spdy: Spdy::NONE },
             hosts: Vec::new(),
             priority: 0,
         };

@@ -207,7 +207,7 @@ impl World {
     /// A listener that is not held, and whether it wants a PROXY header.
     fn listener(&self, script: &mut Script<'_>, for_clients: bool) -> Option<(ListenerId, bool)> {
         let serves = |serves: Serves| match serves {
-            Serves::Http { proxy, tls: _, http2: _ } => (true, proxy),
+            Serves::Http { proxy, tls: _, http2: _, spdy: _ } => (true, proxy),
             Serves::Zmq => (false, false),
         };
         let listeners: Vec<_> = self.engine.config().listeners.iter().map(|listener| serves(listener.serves)).collect();

@@ -7,12 +7,9 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::iter;
 
-use super::{ClientAuth, Config, File, FileUse, Identity, Listener, Problem};
+use super::{ClientAuth, Config, File, FileUse, Identity, Listener, Problem, Serves};
 use crate::address::{BindAddr, split_port};
 use crate::tls::{self, Certificates, Entry, EntryError, Resumption, WallClock};
-
-/// Protocols that clients may choose from by ALPN (RFC 7301, 6), the most welcome first.
-const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
 /// The certificates that each listener shows, ready for use. Clones are cheap.
 ///
@@ -159,8 +156,8 @@ impl Config {
             return Vec::new();
         };
         let reached = self.reached_by(listener);
-        let protocols = if listener.has_http2() { &PROTOCOLS[..] } else { &PROTOCOLS[1..] };
-        let mut entries: Vec<_> = reached.iter().map(|host| self.tls_entry(*host, protocols)).collect();
+        let protocols = listener.protocols();
+        let mut entries: Vec<_> = reached.iter().map(|host| self.tls_entry(*host, &protocols)).collect();
         for (name, place) in self.names_of_hosts(listener, &reached) {
             entries[place].names.push(name);
         }
@@ -197,7 +194,7 @@ impl Config {
         names.into_iter().map(|(name, (_, place))| (name, place))
     }
 
-    fn tls_entry(&self, host: usize, protocols: &[&[u8]]) -> Entry {
+    fn tls_entry(&self, host: usize, protocols: &[Vec<u8>]) -> Entry {
         let body = |file: &File| file.body.to_vec();
         let identity = self.identity_of(host);
         let host = &self.hosts[host];
@@ -213,8 +210,18 @@ impl Config {
                 ClientAuth::Optional => tls::ClientAuth::Optional { ca },
                 ClientAuth::Required => tls::ClientAuth::Required { ca },
             },
-            protocols: protocols.iter().map(|name| name.to_vec()).collect(),
+            protocols: protocols.to_vec(),
         }
+    }
+}
+
+impl Listener {
+    /// Protocols that clients may choose from by ALPN (RFC 7301, 6), the most welcome first.
+    fn protocols(&self) -> Vec<Vec<u8>> {
+        let Serves::Http { http2, spdy, .. } = self.serves else { return Vec::new() };
+        let http2 = http2.then(|| b"h2".to_vec());
+        let spdy = spdy.versions().map(|version| format!("spdy/{version}").into_bytes());
+        http2.into_iter().chain(spdy).chain([b"http/1.1".to_vec(), b"http/1.0".to_vec()]).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 
-use super::{Config, Dial, Host, Identity, Listener, NodeName, Password, Serves};
+use super::{Config, Dial, Host, Identity, Listener, NodeName, Password, Serves, Spdy};
 use crate::address::{Address, BindAddr};
 
 impl Config {
@@ -17,7 +17,7 @@ impl Config {
         host.nodes = vec![NodeName::App("welcome".to_owned()), NodeName::Exact("hello".to_owned())];
         Self {
             listeners: vec![
-                listener(local(8080), Serves::Http { proxy: false, tls: false, http2: false }),
+                listener(local(8080), Serves::Http { proxy: false, tls: false, http2: false, spdy: Spdy::NONE }),
                 listener(local(5000), Serves::Zmq),
             ],
             hosts: vec![host],
@@ -79,6 +79,14 @@ impl Config {
                 "zmq = tcp://{address} is open to other machines and asks for no password: whoever knows the name of a \
                  node can take its requests; add node-password = NAME PASSWORD, or listen on 127.0.0.1 or ipc://"
             ));
+        }
+        for Listener { address, serves, .. } in &self.listeners {
+            if matches!(serves, Serves::Http { tls: false, spdy, .. } if spdy.is_ambiguous()) {
+                warnings.push(format!(
+                    "bind = {address} speaks SPDY/3 and SPDY/3.1, which begin alike in clear text, and takes both for \
+                     SPDY/3.1: clients of SPDY/3 would hang after 64 KiB; bind a port of its own with spdy=3 for them"
+                ));
+            }
         }
         let ways = self.listeners.iter().filter(|listener| matches!(listener.serves, Serves::Zmq));
         let ways = ways.map(|listener| (&listener.hosts, self.reached_by(listener)));

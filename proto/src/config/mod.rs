@@ -12,7 +12,7 @@
 //!
 //! | key | | value | default |
 //! |---|---|---|---|
-//! | `bind` | H+ | `ADDRESS:PORT [PRIORITY] [proxy] [h2c]` or `unix:PATH …`; a host with one is reached by no shared one | |
+//! | `bind` | H+ | `ADDRESS:PORT [PRIORITY] [proxy] [h2c] [spdy=2,3,3.1]` or `unix:PATH …`; a host with one is reached by no shared one | |
 //! | `bind-ssl` | H+ | the same, by TLS, with `http1` (no HTTP/2) for `h2c`; each host that is reached by one needs a certificate | |
 //! | `zmq` | H+ | `tcp://ADDRESS:PORT` or `ipc://PATH`; one of a host admits only that host's nodes | |
 //! | `zmq-connect` | H+ | the same, to connect to | |
@@ -96,6 +96,7 @@ mod parse;
 mod problem;
 mod show;
 mod socketio;
+mod spdy;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -107,6 +108,7 @@ pub use files::{File, FileUse};
 pub use meaning::matches_pattern;
 pub use problem::{Mode, Problem};
 pub use socketio::SocketIoPath;
+pub use spdy::Spdy;
 pub use tls::{ClientAuth, Hsts, Identity};
 
 use std::collections::BTreeMap;
@@ -191,6 +193,8 @@ pub enum Serves {
         tls: bool,
         /// HTTP/2 is spoken too: where the client chooses it by ALPN, or in clear text begins with it.
         http2: bool,
+        /// SPDY is spoken too: where the client chooses it by ALPN, or in clear text begins with it.
+        spdy: Spdy,
     },
     /// Nodes, by ZMTP.
     Zmq,

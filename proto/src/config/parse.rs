@@ -7,7 +7,7 @@ use super::draft::{Draft, HostDraft, Whose};
 use super::ini::{self, Line};
 use super::keys::{self, Field, Global, GlobalKey, HostKey, LimitKey};
 use super::problem::{Mode, Notes, Problem};
-use super::{BUILT_IN_APPS, Config, File, NodeName, Password, Serves};
+use super::{BUILT_IN_APPS, Config, File, NodeName, Password, Serves, Spdy};
 use super::{CLIENT_AUTH, LOG_FORMATS, LOG_LEVELS, NODE_LOSS, ON_OFF, REDISPATCH, SLOW_CLIENT, WEBSOCKET_DEFLATE};
 use super::{origin, tls, value};
 use crate::address::{BindAddr, Cidr, split_port};
@@ -331,7 +331,7 @@ impl Parser<'_> {
     fn bind(&mut self, line: usize, whose: Whose, value: &str, tls: bool) -> Result<(), String> {
         let (address, options) = value::first_word(value);
         let address = value::bind_address(address)?;
-        let (mut proxy, mut http2, mut priority) = (false, tls, 1);
+        let (mut proxy, mut http2, mut spdy, mut priority) = (false, tls, Spdy::NONE, 1);
         for option in value::words(options) {
             if option == "proxy" {
                 proxy = true;
@@ -339,15 +339,17 @@ impl Parser<'_> {
                 http2 = true;
             } else if option == "http1" && tls {
                 http2 = false;
-            } else if option.starts_with("spdy=") {
-                let message = format!("this version does not serve the option {option}; leave it out");
-                self.notes.unknown(line, if tls { "bind-ssl" } else { "bind" }, message);
+            } else if let Some(versions) = option.strip_prefix("spdy=") {
+                spdy = Spdy::parse(versions)?;
             } else {
-                let choice = if tls { "a priority, proxy, or http1" } else { "a priority, proxy, or h2c" };
+                let choice = match tls {
+                    true => "a priority, proxy, http1, or spdy=VERSIONS",
+                    false => "a priority, proxy, h2c, or spdy=VERSIONS",
+                };
                 priority = priority_of(option, choice)?;
             }
         }
-        self.draft.listener(line, whose, address, Serves::Http { proxy, tls, http2 }, priority)
+        self.draft.listener(line, whose, address, Serves::Http { proxy, tls, http2, spdy }, priority)
     }
 
     /// `tcp://ADDR:PORT [PRIORITY]` or `ipc://PATH [PRIORITY]`

@@ -136,13 +136,14 @@ impl fmt::Display for Line<'_> {
             write!(f, " {priority}")?;
         }
         match *serves {
-            Serves::Http { proxy, tls, http2 } => {
+            Serves::Http { proxy, tls, http2, spdy } => {
                 f.write_str(if proxy { " proxy" } else { "" })?;
                 f.write_str(match (tls, http2) {
                     (false, true) => " h2c",
                     (true, false) => " http1",
                     (false, false) | (true, true) => "",
-                })
+                })?;
+                write!(f, "{spdy}")
             }
             Serves::Zmq => Ok(()),
         }

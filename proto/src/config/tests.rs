@@ -95,7 +95,7 @@ fn assert_round_trip(config: &Config) {
 #[test]
 fn the_original_files_are_read() {
     let config = parsed(ORIGINAL);
-    let http = Serves::Http { proxy: false, tls: false, http2: false };
+    let http = Serves::Http { proxy: false, tls: false, http2: false, spdy: Spdy::NONE };
     let expected = [
         Listener { address: tcp("0.0.0.0:8080"), serves: http, hosts: vec![], priority: 17 },
         Listener { address: tcp("[fe80::1%2]:8085"), serves: http, hosts: vec![], priority: 1 },
@@ -133,7 +133,7 @@ fn a_section_without_keys_makes_no_host_and_a_warning() {
 fn every_key_of_this_version_is_read() {
     let config = parsed(
         "[blastbeat]\n\
-         bind = *:80 proxy 3 h2c\n\
+         bind = *:80 proxy 3 h2c spdy=3.1,2\n\
          bind = unix:/run/bb.sock\n\
          zmq = ipc:///run/nodes.sock\n\
          zmq-connect = tcp://node.example:5000\n\
@@ -151,7 +151,8 @@ fn every_key_of_this_version_is_read() {
          websocket-protocol = chat\nwebsocket-protocol = v2.chat  chat\tChat\n\
          [blastbeat:b]\nnode = web-1\nnode-capacity = 0\nsessions = 0\ntimeout = 0\n",
     );
-    assert_eq!(config.listeners[0].serves, Serves::Http { proxy: true, tls: false, http2: true });
+    let spdy = Spdy { v2: true, v3: false, v31: true };
+    assert_eq!(config.listeners[0].serves, Serves::Http { proxy: true, tls: false, http2: true, spdy });
     assert_eq!(config.listeners[0].priority, 3);
     assert_eq!(config.listeners[1].address, BindAddr::Unix("/run/bb.sock".into()));
     assert_eq!(config.listeners[2].address, BindAddr::Unix("/run/nodes.sock".into()));

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 
-use blastbeat_proto::config::Serves;
+use blastbeat_proto::config::{Serves, Spdy};
 use blastbeat_proto::engine::{AppId, BindAddr, Control, Report};
 use blastbeat_runtime::driver::{Chaos, Options};
 use blastbeat_runtime::net;
@@ -191,9 +191,10 @@ fn a_unix_socket_is_served_and_removed_at_the_end(run: Run) {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("blastbeat-drivers-{}-{number}", std::process::id()));
     let mut config = config();
-    config
-        .listeners
-        .push(listener(BindAddr::Unix(path.clone()), Serves::Http { proxy: false, tls: false, http2: false }));
+    config.listeners.push(listener(
+        BindAddr::Unix(path.clone()),
+        Serves::Http { proxy: false, tls: false, http2: false, spdy: Spdy::NONE },
+    ));
     let mut server = Server::with(run, config, Options::default);
     server.wait_for(|report| matches!(report, Report::Listening { address: BindAddr::Unix(_), .. }));
     let mut client = UnixStream::connect(&path).unwrap();

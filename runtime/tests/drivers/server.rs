@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use blastbeat_proto::config::{Config, Dial, Host, Listener, NodeName, Serves};
+use blastbeat_proto::config::{Config, Dial, Host, Listener, NodeName, Serves, Spdy};
 use blastbeat_proto::engine::{Address, App, AppInput, BindAddr, Control, Engine, Replies, Report, Value};
 use blastbeat_proto::entropy::SeededEntropy;
 use blastbeat_proto::http::{Framing, Response};
@@ -180,7 +180,10 @@ pub fn engine(config: Config) -> (Engine, TestAppHandle) {
 pub fn config() -> Config {
     let mut host = Host::new("*");
     host.nodes = vec![NodeName::App("test".to_owned())];
-    let listeners = vec![listener(BindAddr::Tcp(loopback()), Serves::Http { proxy: false, tls: false, http2: false })];
+    let listeners = vec![listener(
+        BindAddr::Tcp(loopback()),
+        Serves::Http { proxy: false, tls: false, http2: false, spdy: Spdy::NONE },
+    )];
     Config { listeners, hosts: vec![host], access_log: false, ..Config::default() }
 }
 

@@ -131,6 +131,17 @@ fn entries_have_what_belongs_to_the_host() {
 }
 
 #[test]
+fn clients_choose_from_what_the_line_of_the_listener_says() {
+    let config = site("bind-ssl = *:1\nbind-ssl = *:2 spdy=2,3,3.1\nbind-ssl = *:3 http1 spdy=3", &[("a", "")]);
+    let offered: Vec<_> = tls_listeners(&config)
+        .into_iter()
+        .map(|listener| String::from_utf8(config.tls_entries(listener)[0].protocols.join(&b' ')).unwrap())
+        .collect();
+    let all = "h2 spdy/3.1 spdy/3 spdy/2 http/1.1 http/1.0";
+    assert_eq!(offered[offered.len() - 3..], ["h2 http/1.1 http/1.0", all, "spdy/3 http/1.1 http/1.0"]);
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_line_once() {
     let text = "[blastbeat]\nbind-ssl = *:443\nbind-ssl = *:8443\ncertificate = all.pem\nkey = all.key\n\
                 [blastbeat:a]\nnode = app:welcome\nbind-ssl = *:443\n\

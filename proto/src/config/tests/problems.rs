@@ -36,9 +36,10 @@ fn all_problems_come_at_once_in_the_order_of_their_lines() {
 fn bad_values_say_what_would_be_right() {
     for (line, message) in [
         ("bind =", "the value is missing; write it behind an equals sign"),
-        ("bind = *:81 fast", "\"fast\" is not an option; write a priority, proxy, or h2c"),
-        ("bind = *:81 http1", "\"http1\" is not an option; write a priority, proxy, or h2c"),
-        ("bind = *:81 spdy=2,3", "this version does not serve the option spdy=2,3; leave it out"),
+        ("bind = *:81 fast", "\"fast\" is not an option; write a priority, proxy, h2c, or spdy=VERSIONS"),
+        ("bind = *:81 http1", "\"http1\" is not an option; write a priority, proxy, h2c, or spdy=VERSIONS"),
+        ("bind = *:81 spdy=3,4", "\"4\" is not a version of SPDY; write spdy=2,3,3.1, or some of them"),
+        ("bind = *:81 spdy=", "\"\" is not a version of SPDY; write spdy=2,3,3.1, or some of them"),
         ("zmq = tcp://*:81 proxy", "\"proxy\" is not an option; write a priority"),
         ("zmq = *:81", "\"*:81\" is not an endpoint; write tcp://ADDRESS:PORT or ipc://PATH"),
         ("max-body = lots", "\"lots\" is not a size; write a number, with k, m or g for larger units, such as 64k"),

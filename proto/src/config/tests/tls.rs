@@ -23,7 +23,7 @@ fn every_key_of_tls_is_read() {
     );
     let listener = |address: &str, proxy, hosts: &[usize], priority| Listener {
         address: tcp(address),
-        serves: Serves::Http { proxy, tls: true, http2: true },
+        serves: Serves::Http { proxy, tls: true, http2: true, spdy: Spdy::NONE },
         hosts: hosts.into(),
         priority,
     };
@@ -77,7 +77,7 @@ fn redirects_prefer_the_usual_port() {
 #[test]
 fn bad_values_of_tls_say_what_would_be_right() {
     for (line, message) in [
-        ("bind-ssl = *:81 fast", "\"fast\" is not an option; write a priority, proxy, or http1"),
+        ("bind-ssl = *:81 fast", "\"fast\" is not an option; write a priority, proxy, http1, or spdy=VERSIONS"),
         ("certificate =", "the value is missing; write it behind an equals sign"),
         ("sni-strict = yes", "\"yes\" is not a choice here; write on or off"),
         ("tls-sessions = 2000000", "2000000 is too large; write at most 1048576"),
@@ -86,10 +86,6 @@ fn bad_values_of_tls_say_what_would_be_right() {
         let key = line.split(" =").next().unwrap();
         assert_problem(&around(line, ""), &format!("test.ini:2: {key}: {message}"));
     }
-    assert_problem(
-        &served("bind-ssl = *:81 spdy=3", ""),
-        "test.ini:5: bind-ssl: this version does not serve the option spdy=3; leave it out",
-    );
     for (line, message) in [
         ("client-auth = yes", "\"yes\" is not a choice here; write off or optional or required"),
         ("https-redirect = 303", "\"303\" is not a choice here; write on or off or 301 or 302 or 307 or 308"),
@@ -247,7 +243,7 @@ fn a_listener_that_is_added_stands_where_the_file_would_have_it() {
     let mut config = parsed(
         "[blastbeat]\nbind = *:80\ncertificate = c\nkey = k\n[blastbeat:a]\nnode = app:welcome\nbind-ssl = *:444\n[blastbeat:b]\nnode = app:welcome\n",
     );
-    let serves = Serves::Http { proxy: false, tls: true, http2: true };
+    let serves = Serves::Http { proxy: false, tls: true, http2: true, spdy: Spdy::NONE };
     config.add_listener(Listener { address: tcp("127.0.0.1:8443"), serves, hosts: vec![], priority: 1 });
     assert_eq!(config.listeners[1].endpoint(), "127.0.0.1:8443");
     assert_round_trip(&config);

@@ -4,11 +4,11 @@ use super::*;
 
 #[test]
 fn lenient_reading_warns_of_what_it_leaves_out() {
-    let text = around("frobnicate = 1\nbind = *:81 spdy=2", "cache = 17\nnode = app:nosuch");
+    let text = around("frobnicate = 1\nworkers = 4", "cache = 17\nnode = app:nosuch");
     let (config, warnings) = Config::parse(text.as_bytes(), "test.ini", Mode::Lenient).unwrap();
     let lines: Vec<_> = warnings.iter().map(|warning| (warning.line, warning.key.as_str())).collect();
-    assert_eq!(lines, [(2, "frobnicate"), (3, "bind"), (7, "cache"), (8, "node")]);
-    assert_eq!((config.listeners.len(), config.hosts[0].nodes.len()), (3, 2));
+    assert_eq!(lines, [(2, "frobnicate"), (3, "workers"), (7, "cache"), (8, "node")]);
+    assert_eq!((config.listeners.len(), config.hosts[0].nodes.len()), (2, 2));
 }
 
 #[test]
@@ -41,6 +41,19 @@ fn open_endpoints_without_passwords_are_warned_of() {
         config.warnings(),
         ["zmq = tcp://0.0.0.0:5001 is open to other machines and asks for no password: whoever knows the name of a \
           node can take its requests; add node-password = NAME PASSWORD, or listen on 127.0.0.1 or ipc://"]
+    );
+}
+
+#[test]
+fn versions_of_spdy_that_begin_alike_are_warned_of() {
+    let warned = |line: &str| parsed(&around(line, "")).warnings();
+    assert!(warned("bind = *:81 spdy=2,3").is_empty() && warned("bind = *:81 spdy=2,3.1").is_empty());
+    assert_eq!(
+        warned("bind = *:81 spdy=2,3,3.1"),
+        [
+            "bind = 0.0.0.0:81 speaks SPDY/3 and SPDY/3.1, which begin alike in clear text, and takes both for SPDY/3.1: \
+          clients of SPDY/3 would hang after 64 KiB; bind a port of its own with spdy=3 for them"
+        ]
     );
 }
 
