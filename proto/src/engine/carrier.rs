@@ -48,15 +48,15 @@ impl Link {
         match (&self.protocol, stream) {
             (Protocol::Http(http), _) => http.session,
             (Protocol::WebSocket(websocket), _) => websocket.session,
-            (Protocol::Http2(http2), Some(stream)) => http2.stream(stream)?.session,
-            (Protocol::Http2(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => None,
+            (Protocol::Mux(mux), Some(stream)) => mux.stream(stream)?.session,
+            (Protocol::Mux(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => None,
         }
     }
 
     /// Bytes that wait for a client.
     fn queued_for(&self, stream: Option<StreamId>) -> usize {
         match (&self.protocol, stream) {
-            (Protocol::Http2(http2), Some(stream)) => http2.queued_for(stream),
+            (Protocol::Mux(mux), Some(stream)) => mux.queued_for(stream),
             _ => self.queued(),
         }
     }
@@ -66,9 +66,9 @@ impl Link {
         match (&mut self.protocol, stream) {
             (Protocol::Http(http), _) => Some(http.conn.send(event, now)),
             // Of its end an event tells, which waits behind what is done now.
-            (Protocol::Http2(http2), Some(stream)) if !http2.conn.has(stream) => None,
-            (Protocol::Http2(http2), Some(stream)) => Some(http2.conn.send(stream, event, now)),
-            (Protocol::Http2(_), None) => None,
+            (Protocol::Mux(mux), Some(stream)) if !mux.conn.has(stream) => None,
+            (Protocol::Mux(mux), Some(stream)) => Some(mux.conn.send(stream, event, now)),
+            (Protocol::Mux(_), None) => None,
             (Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => None,
         }
     }
@@ -89,12 +89,12 @@ impl Link {
                 self.protocol = Protocol::WebSocket(Box::new(WebSocketLink { conn, session: Some(session) }));
                 Some(response.status)
             }
-            (Protocol::Http2(http2), Some(stream)) => {
-                http2.conn.send(stream, Event::Response(response), now).ok()?;
-                http2.open(stream, conn);
+            (Protocol::Mux(mux), Some(stream)) => {
+                mux.conn.send(stream, Event::Response(response), now).ok()?;
+                mux.open(stream, conn);
                 Some(200)
             }
-            (Protocol::Http2(_), None) => None,
+            (Protocol::Mux(_), None) => None,
             (Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => None,
         }
     }
@@ -102,8 +102,8 @@ impl Link {
     /// Whether a stream is over, and an event that waits will tell.
     pub fn has_lost(&self, stream: Option<StreamId>) -> bool {
         match (&self.protocol, stream) {
-            (Protocol::Http2(http2), Some(stream)) => !http2.conn.has(stream),
-            (Protocol::Http2(_), None) => false,
+            (Protocol::Mux(mux), Some(stream)) => !mux.conn.has(stream),
+            (Protocol::Mux(_), None) => false,
             (Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => false,
         }
     }
@@ -112,8 +112,8 @@ impl Link {
     pub fn has_websocket(&self, stream: Option<StreamId>) -> bool {
         match (&self.protocol, stream) {
             (Protocol::WebSocket(_), _) => true,
-            (Protocol::Http2(http2), Some(stream)) => http2.has_websocket(stream),
-            (Protocol::Http(_) | Protocol::Http2(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => false,
+            (Protocol::Mux(mux), Some(stream)) => mux.has_websocket(stream),
+            (Protocol::Http(_) | Protocol::Mux(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => false,
         }
     }
 
@@ -121,8 +121,8 @@ impl Link {
     fn websocket_on(&mut self, stream: Option<StreamId>) -> Option<&mut websocket::Connection> {
         match (&mut self.protocol, stream) {
             (Protocol::WebSocket(websocket), _) => Some(&mut websocket.conn),
-            (Protocol::Http2(http2), Some(stream)) => http2.stream_mut(stream)?.websocket(),
-            (Protocol::Http2(_), None) => None,
+            (Protocol::Mux(mux), Some(stream)) => mux.stream_mut(stream)?.websocket(),
+            (Protocol::Mux(_), None) => None,
             (Protocol::Http(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => None,
         }
     }
@@ -175,8 +175,8 @@ impl Engine {
         let Some(link) = self.links.at_mut(carrier.link) else { return };
         match (&mut link.protocol, carrier.stream) {
             (Protocol::Http(http), _) => http.conn.send_continue(now),
-            (Protocol::Http2(http2), Some(stream)) => http2.conn.send_continue(stream, now),
-            (Protocol::Http2(_), None) => {}
+            (Protocol::Mux(mux), Some(stream)) => mux.conn.send_continue(stream, now),
+            (Protocol::Mux(_), None) => {}
             (Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => {}
         }
         self.touch_carrier(carrier);
@@ -186,9 +186,9 @@ impl Engine {
     /// [`on_client_room`](Self::on_client_room). Connections that carry one session tell it of all.
     pub(super) fn watch_room(&mut self, carrier: Carrier) {
         if let Some(stream) = carrier.stream
-            && let Some(http2) = self.links.at_mut(carrier.link).and_then(|link| link.http2())
+            && let Some(mux) = self.links.at_mut(carrier.link).and_then(|link| link.mux())
         {
-            http2.watch_room(stream);
+            mux.watch_room(stream);
             self.touch(carrier.link);
         }
     }
@@ -196,9 +196,9 @@ impl Engine {
     /// Puts a carrier on the list of those to settle.
     pub(super) fn touch_carrier(&mut self, carrier: Carrier) {
         if let Some(stream) = carrier.stream
-            && let Some(http2) = self.links.at_mut(carrier.link).and_then(|link| link.http2())
+            && let Some(mux) = self.links.at_mut(carrier.link).and_then(|link| link.mux())
         {
-            http2.list(stream);
+            mux.list(stream);
         }
         self.touch(carrier.link);
     }
@@ -215,8 +215,8 @@ impl Engine {
                 websocket.conn.set_reading(false, now);
                 !core::mem::replace(&mut link.paused, true)
             }
-            (Protocol::Http2(http2), Some(stream)) => http2.pause(stream, now),
-            (Protocol::Http2(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => false,
+            (Protocol::Mux(mux), Some(stream)) => mux.pause(stream, now),
+            (Protocol::Mux(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => false,
         }
     }
 
@@ -226,12 +226,12 @@ impl Engine {
         match (&mut link.protocol, carrier.stream) {
             (Protocol::Http(http), _) if link.paused => http.conn.set_reading(true, now),
             (Protocol::WebSocket(websocket), _) if link.paused => websocket.conn.set_reading(true, now),
-            (Protocol::Http2(http2), Some(stream)) => {
-                if !http2.resume(stream, now) {
+            (Protocol::Mux(mux), Some(stream)) => {
+                if !mux.resume(stream, now) {
                     return;
                 }
             }
-            (Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Http2(_), _) => return,
+            (Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Mux(_), _) => return,
             (Protocol::Proxy(_) | Protocol::Node(_), _) => return,
         }
         link.paused = false;
@@ -256,8 +256,8 @@ impl Engine {
                 websocket.conn.fail(cause, now);
                 0
             }
-            (Protocol::Http2(http2), Some(stream)) => http2.fail(stream, cause, status, now),
-            (Protocol::Http2(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => 0,
+            (Protocol::Mux(mux), Some(stream)) => mux.fail(stream, cause, status, now),
+            (Protocol::Mux(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => 0,
         }
     }
 
@@ -276,7 +276,7 @@ impl Engine {
         let link = session.carrier.link;
         match self.links.at_mut(link).map(|link| &mut link.protocol) {
             Some(Protocol::Http(http)) => http.conn.close_after_response(now),
-            Some(Protocol::Http2(http2)) => http2.conn.close_after_responses(now),
+            Some(Protocol::Mux(mux)) => mux.conn.close_after_responses(now),
             Some(Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_)) | None => {}
         }
         self.touch(link);
@@ -288,9 +288,9 @@ impl Engine {
             return self.close_link(carrier.link, cause, Shut::Abort, now);
         };
         let session = self.session_on(carrier);
-        if let Some(http2) = self.links.at_mut(carrier.link).and_then(|link| link.http2()) {
-            http2.conn.reset(stream, ErrorCode::CANCEL, now);
-            http2.forget(stream);
+        if let Some(mux) = self.links.at_mut(carrier.link).and_then(|link| link.mux()) {
+            mux.conn.reset(stream, ErrorCode::CANCEL, now);
+            mux.forget(stream);
         }
         self.touch(carrier.link);
         if let Some(session) = session {
@@ -303,12 +303,12 @@ impl Engine {
         let Some(link) = self.links.at_mut(carrier.link) else { return };
         match (&mut link.protocol, carrier.stream) {
             (Protocol::WebSocket(websocket), _) => websocket.session = Some(to),
-            (Protocol::Http2(http2), Some(stream)) => {
-                if let Some(stream) = http2.stream_mut(stream) {
+            (Protocol::Mux(mux), Some(stream)) => {
+                if let Some(stream) = mux.stream_mut(stream) {
                     stream.session = Some(to);
                 }
             }
-            (Protocol::Http2(_), None) => {}
+            (Protocol::Mux(_), None) => {}
             (Protocol::Http(_) | Protocol::Proxy(_) | Protocol::Node(_), _) => {}
         }
     }
@@ -322,8 +322,8 @@ impl Engine {
                     http.node = node;
                 }
                 (Protocol::WebSocket(websocket), _) => websocket.session = None,
-                (Protocol::Http2(http2), Some(stream)) => http2.detach(stream),
-                (Protocol::Http2(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => {}
+                (Protocol::Mux(mux), Some(stream)) => mux.detach(stream),
+                (Protocol::Mux(_), None) | (Protocol::Proxy(_) | Protocol::Node(_), _) => {}
             }
         }
         self.touch_carrier(carrier);

@@ -101,15 +101,15 @@ impl Engine {
                     http.conn.close_after_response(now);
                 }
             }
-            (Some(Protocol::Http2(http2)), Some(stream)) if !is_websocket => {
-                if http2.conn.limit_body(stream, body_bytes, now).is_err() {
-                    let client = http2.client;
+            (Some(Protocol::Mux(mux)), Some(stream)) if !is_websocket => {
+                if mux.conn.limit_body(stream, body_bytes, now).is_err() {
+                    let client = mux.client;
                     self.stats.count(Cause::BodyTooLarge);
                     self.report_refused(carrier, client, &request, Cause::BodyTooLarge.into());
                     return None;
                 }
             }
-            (Some(Protocol::Http2(_)), _) => {}
+            (Some(Protocol::Mux(_)), _) => {}
             // A client of socket.io that polls.
             (None, _) if carrier == Carrier::NOWHERE => {}
             (Some(Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_)) | None, _) => return None,
@@ -152,8 +152,8 @@ impl Engine {
         self.hosts.list[host].sessions += 1;
         match (self.links.at_mut(carrier.link).map(|link| &mut link.protocol), carrier.stream) {
             (Some(Protocol::Http(http)), _) => http.session = Some(index),
-            (Some(Protocol::Http2(http2)), Some(stream)) => http2.attach(stream, index, is_websocket),
-            (Some(Protocol::Http2(_)), None) => {}
+            (Some(Protocol::Mux(mux)), Some(stream)) => mux.attach(stream, index, is_websocket),
+            (Some(Protocol::Mux(_)), None) => {}
             (Some(Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_)) | None, _) => {}
         }
         Some(index)

@@ -84,8 +84,8 @@ impl Engine {
     fn add_field(&mut self, carrier: Carrier, field: Arc<AddedField>) {
         match (self.links.at_mut(carrier.link).map(|link| &mut link.protocol), carrier.stream) {
             (Some(Protocol::Http(http)), _) => http.conn.add_field(field),
-            (Some(Protocol::Http2(http2)), Some(stream)) => http2.conn.add_field(stream, field),
-            (Some(Protocol::Http2(_)), None) => {}
+            (Some(Protocol::Mux(mux)), Some(stream)) => mux.conn.add_field(stream, field),
+            (Some(Protocol::Mux(_)), None) => {}
             (Some(Protocol::WebSocket(_) | Protocol::Proxy(_) | Protocol::Node(_)) | None, _) => {}
         }
     }

@@ -120,9 +120,9 @@ impl Engine {
                     http.may_be_http2 &= took == 0;
                     (took, http.conn.poll_event().map(Event::Client))
                 }
-                Protocol::Http2(http2) => {
-                    let took = http2.conn.receive(rest, now);
-                    (took, http2.conn.poll_event().map(|(stream, event)| Event::Stream(stream, event)))
+                Protocol::Mux(mux) => {
+                    let took = mux.conn.receive(rest, now);
+                    (took, mux.conn.poll_event().map(|(stream, event)| Event::Stream(stream, event)))
                 }
                 Protocol::WebSocket(_) if link.paused => return used,
                 Protocol::WebSocket(websocket) if websocket.conn.queued() > self.config.limits.write_queue_high => {
@@ -188,7 +188,7 @@ impl Engine {
         let Some(link) = self.links.at(slot) else { return };
         let (peer, listener) = match &link.protocol {
             Protocol::Proxy(waiting) => (link.peer, waiting.listener),
-            Protocol::Http(_) | Protocol::Http2(_) | Protocol::WebSocket(_) | Protocol::Node(_) => return,
+            Protocol::Http(_) | Protocol::Mux(_) | Protocol::WebSocket(_) | Protocol::Node(_) => return,
         };
         let protocol = self.http_protocol(listener, source.map_or(peer, PeerAddr::Ip), now);
         let transport = self.transport_of(listener, now);
@@ -218,7 +218,7 @@ impl Engine {
                 }
             }
             // Its streams are told one by one.
-            Protocol::Http2(_) => {}
+            Protocol::Mux(_) => {}
             Protocol::Node(node) => {
                 let (Some(node), limits) = (node.node, &self.config.limits) else { return self.touch(slot) };
                 let is_open_again = queued < limits.node_queue_bytes && queued + n >= limits.node_queue_bytes;
@@ -255,8 +255,8 @@ impl Engine {
             // What it sent before is taken first.
             (Protocol::WebSocket(_), _) => self.touch(slot),
             // Who has hung up takes no answers, and asks nothing more.
-            (Protocol::Http2(http2), _) => {
-                http2.conn.receive_eof(now);
+            (Protocol::Mux(mux), _) => {
+                mux.conn.receive_eof(now);
                 self.touch(slot);
             }
             (Protocol::Http(_), _) if half_close => self.touch(slot),

@@ -92,11 +92,11 @@ impl Engine {
             if let Some(session) = link.session(None) {
                 assert_eq!(carried(session), Some(Carrier::link(slot)));
             }
-            if let Protocol::Http2(http2) = &link.protocol {
-                for (stream, session) in http2.sessions() {
+            if let Protocol::Mux(mux) = &link.protocol {
+                for (stream, session) in mux.sessions() {
                     assert_eq!(carried(session), Some(Carrier::stream(slot, stream)));
                 }
-                http2.check_invariants();
+                mux.check_invariants();
             }
         }
         assert_eq!(clients, self.clients, "clients are counted");

@@ -176,7 +176,7 @@ impl Engine {
         let Some(link) = self.links.at_mut(slot) else { return };
         let (cause, violation) = match &link.protocol {
             Protocol::Http(http) => (http.conn.is_closing(), http.conn.violation()),
-            Protocol::Http2(http2) => (http2.conn.is_closing(), http2.conn.violation()),
+            Protocol::Mux(mux) => (mux.conn.is_closing(), mux.conn.violation()),
             Protocol::WebSocket(websocket) => (websocket.conn.is_closing(), websocket.conn.violation()),
             Protocol::Node(node) => (node.conn.is_closing(), None),
             Protocol::Proxy(_) => (None, None),
@@ -198,7 +198,7 @@ impl Engine {
             }
             Protocol::Http(http) => is_queued && (violated || !link.inbox.is_empty() || !http.conn.request_complete()),
             // Requests that it has sent before it learns of our end may be under way.
-            Protocol::Http2(_) => is_queued,
+            Protocol::Mux(_) => is_queued,
             Protocol::WebSocket(_) => is_queued && (violated || !link.inbox.is_empty()),
             Protocol::Node(_) => is_queued,
             Protocol::Proxy(_) => false,
@@ -216,11 +216,11 @@ impl Engine {
         let is_news = match &link.protocol {
             // Why its session is over was counted then. What else can go wrong is the farewell.
             Protocol::WebSocket(_) => violated || cause == Cause::CloseTimeout,
-            Protocol::Http(_) | Protocol::Http2(_) | Protocol::Node(_) | Protocol::Proxy(_) => cause != Cause::Complete,
+            Protocol::Http(_) | Protocol::Mux(_) | Protocol::Node(_) | Protocol::Proxy(_) => cause != Cause::Complete,
         };
         let node = match &mut link.protocol {
             Protocol::Node(node) => node.node.take(),
-            Protocol::Http(_) | Protocol::Http2(_) | Protocol::WebSocket(_) | Protocol::Proxy(_) => None,
+            Protocol::Http(_) | Protocol::Mux(_) | Protocol::WebSocket(_) | Protocol::Proxy(_) => None,
         };
         let sessions = link.sessions();
         if is_client && is_news && sessions.is_empty() {
@@ -235,8 +235,8 @@ impl Engine {
             }
             self.lose(session, cause, now);
         }
-        if let Some(http2) = self.links.at_mut(slot).and_then(|link| link.http2()) {
-            http2.clear();
+        if let Some(mux) = self.links.at_mut(slot).and_then(|link| link.mux()) {
+            mux.clear();
         }
         if violated {
             self.report(Report::ClientRefused { peer, cause, why: None });
@@ -275,11 +275,9 @@ impl Engine {
         let how = match &link.protocol {
             // An answer that ends with the connection must not seem to be whole.
             Protocol::Http(http) if http.conn.is_cut_by_close() => Shut::Abort,
-            Protocol::Http(_)
-            | Protocol::Http2(_)
-            | Protocol::WebSocket(_)
-            | Protocol::Node(_)
-            | Protocol::Proxy(_) => how,
+            Protocol::Http(_) | Protocol::Mux(_) | Protocol::WebSocket(_) | Protocol::Node(_) | Protocol::Proxy(_) => {
+                how
+            }
         };
         self.on_link_gone(slot, cause, now);
         self.outputs.push_back(Output::Shut(id, how));
@@ -305,16 +303,16 @@ impl Engine {
                     None => {}
                 }
             }
-            Protocol::Http2(http2) => {
+            Protocol::Mux(mux) => {
                 let cause = if cause == Cause::ConnectionFailed { Cause::ClientGone } else { cause };
-                let is_idle = http2.sessions().next().is_none();
-                for (_, session) in http2.sessions() {
+                let is_idle = mux.sessions().next().is_none();
+                for (_, session) in mux.sessions() {
                     self.lose(session, cause, now);
                 }
                 if cause == Cause::WriteStall && is_idle {
                     self.stats.count(cause);
                     self.report(Report::ClientRefused { peer: link.peer, cause, why: None });
-                } else if is_idle && link.stage == Stage::Open && http2.conn.queued() > 0 {
+                } else if is_idle && link.stage == Stage::Open && mux.conn.queued() > 0 {
                     self.stats.count(cause);
                 }
             }

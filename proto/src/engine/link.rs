@@ -13,7 +13,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::contract::{Interest, LinkId};
-use super::streams::Http2Link;
+use super::mux::MuxLink;
 use super::transport::Transport;
 use crate::address::PeerAddr;
 use crate::error::Cause;
@@ -85,8 +85,8 @@ pub(super) enum Protocol {
     Proxy(Box<ProxyLink>),
     /// A client.
     Http(Box<HttpLink>),
-    /// A client of HTTP/2, WebSockets on its streams included.
-    Http2(Box<Http2Link>),
+    /// A client whose connection carries streams, WebSockets on them included.
+    Mux(Box<MuxLink>),
     /// A client's WebSocket.
     WebSocket(Box<WebSocketLink>),
     /// A node.
@@ -161,7 +161,7 @@ impl Link {
 
     pub fn is_client(&self) -> bool {
         match self.protocol {
-            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::Http2(_) | Protocol::WebSocket(_) => true,
+            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::Mux(_) | Protocol::WebSocket(_) => true,
             Protocol::Node(_) => false,
         }
     }
@@ -172,7 +172,7 @@ impl Link {
             _ if self.stage == Stage::Dialing => 0,
             Protocol::Proxy(_) => 0,
             Protocol::Http(http) => http.conn.queued(),
-            Protocol::Http2(http2) => http2.conn.queued(),
+            Protocol::Mux(mux) => mux.conn.queued(),
             Protocol::WebSocket(websocket) => websocket.conn.queued(),
             Protocol::Node(node) => node.conn.queued(),
         }
@@ -181,7 +181,7 @@ impl Link {
     /// Whether its machine has bytes to write. What waits for a client's window is queued, and cannot be written.
     pub fn has_outbound(&self) -> bool {
         match &self.protocol {
-            Protocol::Http2(http2) => http2.conn.has_outbound(),
+            Protocol::Mux(mux) => mux.conn.has_outbound(),
             Protocol::Proxy(_) | Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_) => self.queued() > 0,
         }
     }
@@ -195,7 +195,7 @@ impl Link {
                 let own = websocket.conn.held() + self.queued() - websocket.conn.shared();
                 return own + self.inbox.len() + self.transport.held();
             }
-            Protocol::Http2(http2) => return http2.held() + self.inbox.len() + self.transport.held(),
+            Protocol::Mux(mux) => return mux.held() + self.inbox.len() + self.transport.held(),
             Protocol::Proxy(_) | Protocol::Http(_) => 0,
         };
         self.queued() + self.inbox.len() + assembled + self.transport.held()
@@ -207,7 +207,7 @@ impl Link {
         match &self.protocol {
             Protocol::Proxy(_) => true,
             Protocol::Http(http) => http.conn.room() > 0 && http.conn.queued() <= limits.write_queue_high,
-            Protocol::Http2(http2) => http2.conn.room() > 0,
+            Protocol::Mux(mux) => mux.conn.room() > 0,
             Protocol::WebSocket(websocket) => websocket.conn.queued() <= limits.write_queue_high,
             Protocol::Node(node) => !node.conn.is_held(),
         }
@@ -218,7 +218,7 @@ impl Link {
         match &mut self.protocol {
             Protocol::Proxy(_) => None,
             Protocol::Http(http) => Some(http.conn.outbound()),
-            Protocol::Http2(http2) => Some(http2.conn.outbound()),
+            Protocol::Mux(mux) => Some(mux.conn.outbound()),
             Protocol::WebSocket(websocket) => Some(websocket.conn.outbound()),
             Protocol::Node(node) => Some(node.conn.outbound()),
         }
@@ -227,7 +227,7 @@ impl Link {
     /// The sessions that it carries, or its streams.
     pub fn sessions(&self) -> Vec<usize> {
         match &self.protocol {
-            Protocol::Http2(http2) => http2.sessions().map(|(_, session)| session).collect(),
+            Protocol::Mux(mux) => mux.sessions().map(|(_, session)| session).collect(),
             Protocol::Http(http) => http.session.into_iter().collect(),
             Protocol::WebSocket(websocket) => websocket.session.into_iter().collect(),
             Protocol::Proxy(_) | Protocol::Node(_) => Vec::new(),
@@ -238,7 +238,7 @@ impl Link {
     pub fn client(&self) -> Option<(usize, PeerAddr)> {
         match &self.protocol {
             Protocol::Http(http) => Some((http.listener, http.client)),
-            Protocol::Http2(http2) => Some((http2.listener, http2.client)),
+            Protocol::Mux(mux) => Some((mux.listener, mux.client)),
             Protocol::Proxy(_) | Protocol::WebSocket(_) | Protocol::Node(_) => None,
         }
     }
@@ -248,13 +248,13 @@ impl Link {
         match &self.protocol {
             Protocol::Http(http) => http.node,
             // Each stream is balanced on its own.
-            Protocol::Http2(_) | Protocol::Proxy(_) | Protocol::WebSocket(_) | Protocol::Node(_) => None,
+            Protocol::Mux(_) | Protocol::Proxy(_) | Protocol::WebSocket(_) | Protocol::Node(_) => None,
         }
     }
 
-    pub fn http2(&mut self) -> Option<&mut Http2Link> {
+    pub fn mux(&mut self) -> Option<&mut MuxLink> {
         match &mut self.protocol {
-            Protocol::Http2(http2) => Some(http2),
+            Protocol::Mux(mux) => Some(mux),
             Protocol::Proxy(_) | Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Node(_) => None,
         }
     }
@@ -262,21 +262,21 @@ impl Link {
     pub fn websocket(&mut self) -> Option<&mut WebSocketLink> {
         match &mut self.protocol {
             Protocol::WebSocket(websocket) => Some(websocket),
-            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::Http2(_) | Protocol::Node(_) => None,
+            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::Mux(_) | Protocol::Node(_) => None,
         }
     }
 
     pub fn http(&mut self) -> Option<&mut HttpLink> {
         match &mut self.protocol {
             Protocol::Http(http) => Some(http),
-            Protocol::Proxy(_) | Protocol::Http2(_) | Protocol::WebSocket(_) | Protocol::Node(_) => None,
+            Protocol::Proxy(_) | Protocol::Mux(_) | Protocol::WebSocket(_) | Protocol::Node(_) => None,
         }
     }
 
     pub fn node(&mut self) -> Option<&mut NodeLink> {
         match &mut self.protocol {
             Protocol::Node(node) => Some(node),
-            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::Http2(_) | Protocol::WebSocket(_) => None,
+            Protocol::Proxy(_) | Protocol::Http(_) | Protocol::Mux(_) | Protocol::WebSocket(_) => None,
         }
     }
 }

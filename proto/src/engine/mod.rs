@@ -28,12 +28,12 @@ mod client;
 mod contract;
 mod group;
 mod host;
-mod http2;
 mod https;
 mod intake;
 mod invariants;
 mod lifecycle;
 mod link;
+mod mux;
 mod node;
 mod operate;
 mod pipe;
@@ -44,7 +44,6 @@ mod session;
 mod settle;
 mod socketio;
 mod stats;
-mod streams;
 mod transport;
 mod websocket;
 mod welcome;
@@ -399,7 +398,7 @@ impl Engine {
         let Some(link) = self.links.slot_of(id).and_then(|slot| self.links.at(slot)) else { return false };
         match &link.protocol {
             Protocol::Node(node) => !node.conn.is_up() && self.wants_password(node.origin),
-            Protocol::Http(_) | Protocol::Http2(_) | Protocol::WebSocket(_) | Protocol::Proxy(_) => false,
+            Protocol::Http(_) | Protocol::Mux(_) | Protocol::WebSocket(_) | Protocol::Proxy(_) => false,
         }
     }
 

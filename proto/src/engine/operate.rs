@@ -70,8 +70,8 @@ impl Engine {
                     // At once: what else is due now must not end a session that has its page for another cause.
                     self.notice_close(slot, now);
                 }
-                Protocol::Http2(http2) => {
-                    http2.handle_timeout(now);
+                Protocol::Mux(mux) => {
+                    mux.handle_timeout(now);
                     self.settle_streams(slot, now);
                     self.notice_close(slot, now);
                 }
@@ -192,8 +192,8 @@ impl Engine {
                     http.conn.close_after_response(now);
                     self.touch(slot);
                 }
-                (Protocol::Http2(http2), Stage::Open) => {
-                    http2.conn.close_after_responses(now);
+                (Protocol::Mux(mux), Stage::Open) => {
+                    mux.conn.close_after_responses(now);
                     for session in link.sessions() {
                         if self.sessions.at(session).is_some_and(Session::is_open) {
                             self.fail(session, Cause::Stopping, now);
@@ -210,7 +210,7 @@ impl Engine {
                 (Protocol::Node(node), _) if node.node.is_none() => {
                     self.close_link(slot, Cause::Stopping, Shut::Close, now);
                 }
-                (Protocol::Http(_) | Protocol::Http2(_) | Protocol::WebSocket(_) | Protocol::Node(_), _) => {}
+                (Protocol::Http(_) | Protocol::Mux(_) | Protocol::WebSocket(_) | Protocol::Node(_), _) => {}
             }
         }
     }

@@ -118,13 +118,12 @@ impl Engine {
             Framing::Length(_) | Framing::Unframed => PushFraming::Plain,
         };
         let mut stream = None;
-        if let (Some(of), Some(http2)) = (carrier.stream, self.links.at_mut(carrier.link).and_then(|link| link.http2()))
-        {
-            stream = http2.conn.push(of, &request, https, now).ok();
+        if let (Some(of), Some(mux)) = (carrier.stream, self.links.at_mut(carrier.link).and_then(|link| link.mux())) {
+            stream = mux.conn.push(of, &request, https, now).ok();
             if let Some(pushed) = stream
-                && http2.conn.send(pushed, Event::Response(response), now).is_err()
+                && mux.conn.send(pushed, Event::Response(response), now).is_err()
             {
-                http2.conn.reset(pushed, ErrorCode::INTERNAL_ERROR, now);
+                mux.conn.reset(pushed, ErrorCode::INTERNAL_ERROR, now);
                 stream = None;
             }
         }
@@ -190,19 +189,19 @@ impl Engine {
         }
         let queue_max = self.config.limits.write_queue_bytes;
         let Some(stream) = stream else { return Ok(()) };
-        let Some(http2) = self.links.at_mut(carrier.link).and_then(|link| link.http2()) else { return Ok(()) };
+        let Some(mux) = self.links.at_mut(carrier.link).and_then(|link| link.mux()) else { return Ok(()) };
         let mut sent = Ok(());
         for piece in payload {
             // An empty one ends the message.
             let event = if piece.is_empty() { Event::End } else { Event::Body(piece) };
-            sent = sent.and(http2.conn.send(stream, event, now).map(drop));
+            sent = sent.and(mux.conn.send(stream, event, now).map(drop));
         }
         if is_end {
-            sent = sent.and(http2.conn.send(stream, Event::End, now).map(drop));
+            sent = sent.and(mux.conn.send(stream, Event::End, now).map(drop));
         }
         // The client may have refused it meanwhile, or take it too slowly: it has not asked for it.
-        if sent.is_err() || http2.conn.stream_queued(stream) > queue_max {
-            http2.conn.reset(stream, ErrorCode::CANCEL, now);
+        if sent.is_err() || mux.conn.stream_queued(stream) > queue_max {
+            mux.conn.reset(stream, ErrorCode::CANCEL, now);
             if !is_end
                 && let Some(push) = self.sessions.at_mut(slot).and_then(|session| session.bonds().pushes.last_mut())
             {
@@ -222,9 +221,9 @@ impl Engine {
 
     /// Cuts pushed answers that will not be completed.
     pub(super) fn cut_pushes(&mut self, carrier: Carrier, streams: impl IntoIterator<Item = StreamId>, now: Instant) {
-        let Some(http2) = self.links.at_mut(carrier.link).and_then(|link| link.http2()) else { return };
+        let Some(mux) = self.links.at_mut(carrier.link).and_then(|link| link.mux()) else { return };
         for stream in streams {
-            http2.conn.reset(stream, ErrorCode::CANCEL, now);
+            mux.conn.reset(stream, ErrorCode::CANCEL, now);
         }
         self.touch(carrier.link);
     }

@@ -261,8 +261,8 @@ impl Engine {
             if let Some(slot) = fan_out.source.and_then(|id| self.links.slot_of(id)) {
                 if let Some(link) = self.links.at_mut(slot) {
                     link.blocked -= 1;
-                    if let Some(http2) = link.http2() {
-                        http2.list_unread();
+                    if let Some(mux) = link.mux() {
+                        mux.list_unread();
                     }
                 }
                 self.touch(slot);

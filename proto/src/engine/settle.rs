@@ -96,7 +96,7 @@ impl Engine {
         let link = self.links.at(slot).filter(|link| link.stage == Stage::Open && link.blocked == 0)?;
         let is_ready = match &link.protocol {
             Protocol::Http(http) => !link.paused && http.conn.room() > 0,
-            Protocol::Http2(http2) => http2.conn.room() > 0,
+            Protocol::Mux(mux) => mux.conn.room() > 0,
             Protocol::WebSocket(_) => !link.paused,
             Protocol::Node(_) | Protocol::Proxy(_) => true,
         };
@@ -155,7 +155,7 @@ impl Engine {
         }
         let machine = match &link.protocol {
             Protocol::Http(http) => http.conn.poll_timeout(),
-            Protocol::Http2(http2) => http2.poll_timeout(),
+            Protocol::Mux(mux) => mux.poll_timeout(),
             Protocol::WebSocket(websocket) => websocket.conn.poll_timeout(),
             Protocol::Node(node) => node.conn.poll_timeout(),
             Protocol::Proxy(waiting) => Some(waiting.until),

@@ -4,8 +4,8 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::link::Inbox;
 use crate::address::PeerAddr;
+use crate::engine::link::Inbox;
 use crate::error::Cause;
 use crate::http::StreamId;
 use crate::http2;
@@ -13,7 +13,7 @@ use crate::time::{Instant, earliest};
 use crate::websocket;
 
 /// A client's connection that speaks HTTP/2.
-pub(super) struct Http2Link {
+pub(in crate::engine) struct MuxLink {
     pub conn: http2::Connection,
     pub listener: usize,
     /// The client, behind a PROXY protocol header if there was one.
@@ -33,7 +33,7 @@ pub(super) struct Http2Link {
 
 /// A stream as long as it has a session, or close frames under way.
 #[derive(Default)]
-pub(super) struct Stream {
+pub(in crate::engine) struct Stream {
     pub session: Option<usize>,
     pub tunnel: Option<Box<Tunnel>>,
     /// Its input is not released to the client until its node has room.
@@ -47,7 +47,7 @@ pub(super) struct Stream {
 
 /// A WebSocket within a stream (RFC 8441).
 #[derive(Default)]
-pub(super) struct Tunnel {
+pub(in crate::engine) struct Tunnel {
     /// Present once it is open.
     pub conn: Option<websocket::Connection>,
     /// Bytes received that the machine has not taken; they hold the client's window.
@@ -66,7 +66,7 @@ impl Stream {
     }
 }
 
-impl Http2Link {
+impl MuxLink {
     pub fn new(conn: http2::Connection, listener: usize, client: PeerAddr) -> Self {
         let (ready, served, crowded_out) = Default::default();
         Self { conn, listener, client, streams: BTreeMap::new(), ready, served, crowded_out, deadline: None, held: 0 }

@@ -6,29 +6,33 @@
 //!  answers ──▶ the stream's queue ──▶ as the client's windows let
 //! ```
 
+mod link;
+
 use alloc::boxed::Box;
 
 use bytes::Bytes;
+
+pub(super) use link::MuxLink;
 
 use super::Engine;
 use super::carrier::Carrier;
 use super::link::Protocol;
 use super::report::Report;
-use super::streams::{Http2Link, Stream, Tunnel};
 use crate::address::PeerAddr;
 use crate::error::Cause;
 use crate::http::{self, StreamId};
 use crate::http2::{self, ErrorCode};
 use crate::time::{Instant, earliest};
+use link::{Stream, Tunnel};
 
 impl Engine {
     pub(super) fn http2_protocol(&self, listener: usize, client: PeerAddr, now: Instant) -> Protocol {
         let conn = http2::Connection::server(alloc::sync::Arc::clone(&self.http), now);
-        Protocol::Http2(Box::new(Http2Link::new(conn, listener, client)))
+        Protocol::Mux(Box::new(MuxLink::new(conn, listener, client)))
     }
 
-    fn http2_on(&mut self, slot: usize) -> Option<&mut Http2Link> {
-        self.links.at_mut(slot)?.http2()
+    fn mux_on(&mut self, slot: usize) -> Option<&mut MuxLink> {
+        self.links.at_mut(slot)?.mux()
     }
 
     /// An event of a client's stream.
@@ -50,8 +54,8 @@ impl Engine {
             },
             http2::Event::Cut(cause) => {
                 let session = self.session_on(carrier);
-                if let Some(http2) = self.http2_on(slot) {
-                    http2.forget(stream);
+                if let Some(mux) = self.mux_on(slot) {
+                    mux.forget(stream);
                 }
                 let Some(session) = session else {
                     // The answer was complete; it is the client that never took it.
@@ -81,7 +85,7 @@ impl Engine {
 
     fn on_stream_data(&mut self, carrier: Carrier, stream: StreamId, bytes: Bytes, now: Instant) {
         let len = bytes.len();
-        let state = self.http2_on(carrier.link).and_then(|http2| http2.stream_mut(stream));
+        let state = self.mux_on(carrier.link).and_then(|mux| mux.stream_mut(stream));
         match state {
             Some(Stream { tunnel: Some(tunnel), .. }) => {
                 tunnel.inbox.extend(&bytes);
@@ -91,15 +95,15 @@ impl Engine {
             // Nobody wants it any more.
             None => {}
         }
-        let Some(http2) = self.http2_on(carrier.link) else { return };
-        match http2.stream_mut(stream) {
+        let Some(mux) = self.mux_on(carrier.link) else { return };
+        match mux.stream_mut(stream) {
             Some(state) if state.is_paused => state.owed += len,
-            Some(_) | None => http2.conn.release(stream, len, now),
+            Some(_) | None => mux.conn.release(stream, len, now),
         }
     }
 
     fn on_stream_end(&mut self, carrier: Carrier, stream: StreamId, now: Instant) {
-        let state = self.http2_on(carrier.link).and_then(|http2| http2.stream_mut(stream));
+        let state = self.mux_on(carrier.link).and_then(|mux| mux.stream_mut(stream));
         match state {
             Some(Stream { tunnel: Some(tunnel), .. }) => {
                 tunnel.eof = true;
@@ -113,24 +117,24 @@ impl Engine {
     /// Lets everything move that an input, or a session, has set going on a connection's streams.
     pub(super) fn settle_streams(&mut self, slot: usize, now: Instant) {
         loop {
-            let Some(http2) = self.http2_on(slot) else { return };
-            http2.conn.outbound();
-            if let Some((stream, event)) = http2.conn.poll_event() {
+            let Some(mux) = self.mux_on(slot) else { return };
+            mux.conn.outbound();
+            if let Some((stream, event)) = mux.conn.poll_event() {
                 self.on_stream_event(slot, stream, event, now);
                 self.obey_replies(now);
-            } else if let Some(stream) = http2.ready.pop() {
+            } else if let Some(stream) = mux.ready.pop() {
                 self.settle_stream(slot, stream, now);
-            } else if !http2.crowded_out.is_empty() && http2.conn.has_room() {
-                for stream in core::mem::take(&mut http2.crowded_out) {
-                    http2.list(stream);
+            } else if !mux.crowded_out.is_empty() && mux.conn.has_room() {
+                for stream in core::mem::take(&mut mux.crowded_out) {
+                    mux.list(stream);
                 }
-            } else if let Some(stream) = http2.served.pop() {
+            } else if let Some(stream) = mux.served.pop() {
                 if let Some(session) = self.session_on(Carrier::stream(slot, stream)) {
                     self.on_client_room(session, now);
                     self.obey_replies(now);
                 }
             } else {
-                let http2::Tally { requests: _, taken_back, trailers_dropped, pushes } = http2.conn.take_tally();
+                let http2::Tally { requests: _, taken_back, trailers_dropped, pushes } = mux.conn.take_tally();
                 self.stats.count_many(Cause::StreamReset, taken_back);
                 self.stats.count_many(Cause::TrailersDropped, trailers_dropped);
                 self.stats.pushes += pushes;
@@ -140,13 +144,13 @@ impl Engine {
     }
 
     fn settle_stream(&mut self, slot: usize, stream: StreamId, now: Instant) {
-        let Some(http2) = self.http2_on(slot) else { return };
-        let Some(state) = http2.streams.get_mut(&stream) else { return };
+        let Some(mux) = self.mux_on(slot) else { return };
+        let Some(state) = mux.streams.get_mut(&stream) else { return };
         state.is_listed = false;
         let is_tunnel = state.tunnel.is_some();
         if state.watches_room {
             // When what is queued now has been looked at.
-            http2.served.push(stream);
+            mux.served.push(stream);
         }
         if is_tunnel {
             self.settle_tunnel(slot, stream, now);
@@ -158,46 +162,46 @@ impl Engine {
         let high = self.config.limits.write_queue_high;
         let own_queue = self.config.limits.h2_stream_queue;
         let is_held_back = self.receive_frames(Carrier::stream(slot, stream), stream, now);
-        let Some(http2) = self.http2_on(slot) else { return };
-        let Some(state) = http2.streams.get_mut(&stream) else { return };
+        let Some(mux) = self.mux_on(slot) else { return };
+        let Some(state) = mux.streams.get_mut(&stream) else { return };
         let Some(tunnel) = &mut state.tunnel else { return };
         let Some(conn) = &mut tunnel.conn else {
             // Whoever hangs up while the handshake is under way has gone.
             if tunnel.eof
                 && let Some(session) = state.session
             {
-                http2.conn.reset(stream, ErrorCode::CANCEL, now);
-                http2.forget(stream);
+                mux.conn.reset(stream, ErrorCode::CANCEL, now);
+                mux.forget(stream);
                 self.finish(session, Cause::ClientGone, now);
             }
             return;
         };
-        let mut room = http2.conn.stream_room(stream);
+        let mut room = mux.conn.stream_room(stream);
         while room > 0 && !conn.outbound().is_empty() {
             let piece = conn.outbound().take_piece(room);
             room -= piece.len();
             // It fails for a stream that is gone, which an event tells.
-            let _ = http2.conn.send(stream, http::Event::Body(piece), now);
+            let _ = mux.conn.send(stream, http::Event::Body(piece), now);
         }
-        http2.held -= tunnel.held;
+        mux.held -= tunnel.held;
         tunnel.held = conn.held() + conn.queued() - conn.shared();
-        http2.held += tunnel.held;
-        http2.deadline = earliest(http2.deadline, conn.poll_timeout());
-        if conn.queued() > 0 && http2.conn.stream_queued(stream) < own_queue {
-            http2.crowded_out.push(stream);
+        mux.held += tunnel.held;
+        mux.deadline = earliest(mux.deadline, conn.poll_timeout());
+        if conn.queued() > 0 && mux.conn.stream_queued(stream) < own_queue {
+            mux.crowded_out.push(stream);
         }
         if is_held_back && conn.queued() <= high && !core::mem::replace(&mut state.is_listed, true) {
-            http2.ready.push(stream);
+            mux.ready.push(stream);
         }
         let Some(cause) = conn.is_closing() else { return };
         let violation = conn.violation();
         let is_news = !core::mem::replace(&mut tunnel.is_over, true);
         let (session, is_out) = (state.session, conn.queued() == 0);
         if is_out {
-            let _ = http2.conn.send(stream, http::Event::End, now);
-            http2.forget(stream);
+            let _ = mux.conn.send(stream, http::Event::End, now);
+            mux.forget(stream);
         }
-        let peer = http2.client;
+        let peer = mux.client;
         match session {
             Some(session) => self.lose(session, cause, now),
             // Why its session is over was counted then. What else can go wrong is the farewell.
@@ -215,8 +219,8 @@ impl Engine {
         let high = self.config.limits.write_queue_high;
         loop {
             let Some(link) = self.links.at_mut(carrier.link).filter(|link| link.blocked == 0) else { return false };
-            let Some(http2) = link.http2() else { return false };
-            let Some(state) = http2.streams.get_mut(&stream).filter(|state| !state.is_paused) else { return false };
+            let Some(mux) = link.mux() else { return false };
+            let Some(state) = mux.streams.get_mut(&stream).filter(|state| !state.is_paused) else { return false };
             let Some(Tunnel { conn: Some(conn), inbox, eof, .. }) = state.tunnel.as_deref_mut() else { return false };
             if conn.queued() > high {
                 return true;
@@ -227,7 +231,7 @@ impl Engine {
             if event.is_none() && *eof && (took == 0 || inbox.is_empty()) {
                 conn.receive_eof(now);
             }
-            http2.conn.release(stream, took, now);
+            mux.conn.release(stream, took, now);
             match event {
                 Some(event) => {
                     self.on_websocket_event(carrier, event, now);
