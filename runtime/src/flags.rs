@@ -100,7 +100,7 @@ fn command(program: &'static str, version: &'static str) -> Command {
     Command::new(program)
         .version(version)
         .about(
-            "Front server for real-time web applications: HTTP/1.1, HTTP/2 and WebSocket to browsers, ZeroMQ to nodes",
+            "Front server for real-time web applications: HTTP/1.1, HTTP/2, SPDY and WebSocket to browsers, ZeroMQ to nodes",
         )
         .after_help(EXIT_CODES)
         .arg(path("config", "Configuration file (ini); without one a welcome page is served").value_name("CONFIG"))

@@ -13,7 +13,7 @@
 //! | key | | value | default |
 //! |---|---|---|---|
 //! | `bind` | H+ | `ADDRESS:PORT [PRIORITY] [proxy] [h2c] [spdy=2,3,3.1]` or `unix:PATH …`; a host with one is reached by no shared one | |
-//! | `bind-ssl` | H+ | the same, by TLS, with `http1` (no HTTP/2) for `h2c`; each host that is reached by one needs a certificate | |
+//! | `bind-ssl` | H+ | the same, by TLS, with `http1` (no HTTP/2) for `h2c`; SPDY is negotiated by ALPN; each host that is reached by one needs a certificate | |
 //! | `zmq` | H+ | `tcp://ADDRESS:PORT` or `ipc://PATH`; one of a host admits only that host's nodes | |
 //! | `zmq-connect` | H+ | the same, to connect to | |
 //! | `node` | HH+ | identity of a node, a pattern (`web-*`), or `app:welcome` for the built-in app | |

@@ -222,8 +222,8 @@ impl Replies {
     }
 
     /// Sends the answer to a request for `url` (a path, or a whole URL of the same virtual host) that the client has not
-    /// made: by HTTP/2 push if it takes that, else it is told by a 103 that it will need it. Before the response to
-    /// what it has asked for, or while that is under way.
+    /// made: by a push of HTTP/2 or SPDY if it takes that, else it is told by a 103 that it will need it. Before the
+    /// response to what it has asked for, or while that is under way.
     pub fn push(&mut self, sid: Sid, url: impl Into<String>, head: Response, body: Bytes) {
         self.list.push((sid, Reply::Push { url: url.into(), head, body }));
     }

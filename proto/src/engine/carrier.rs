@@ -1,8 +1,8 @@
 //! Carriers: what moves the bytes of a session.
 //!
-//! A connection of HTTP/1, or of a WebSocket that began there, carries one session at a time; a stream of HTTP/2 carries
-//! one for as long as it lives. Sessions see no difference. A client of socket.io that polls is carried nowhere: each of
-//! its requests is a session of its own.
+//! A connection of HTTP/1, or of a WebSocket that began there, carries one session at a time; a stream of HTTP/2 or SPDY
+//! carries one for as long as it lives. Sessions see no difference. A client of socket.io that polls is carried nowhere:
+//! each of its requests is a session of its own.
 
 use alloc::boxed::Box;
 
@@ -14,7 +14,6 @@ use super::link::{Link, Protocol, WebSocketLink};
 use crate::error::Cause;
 use crate::http::{Event, Response, StreamId};
 use crate::http1::{Progress, SendError};
-use crate::http2::ErrorCode;
 use crate::time::Instant;
 use crate::websocket;
 
@@ -289,7 +288,7 @@ impl Engine {
         };
         let session = self.session_on(carrier);
         if let Some(mux) = self.links.at_mut(carrier.link).and_then(|link| link.mux()) {
-            mux.conn.reset(stream, ErrorCode::CANCEL, now);
+            mux.conn.cancel(stream, now);
             mux.forget(stream);
         }
         self.touch(carrier.link);

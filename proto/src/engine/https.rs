@@ -90,8 +90,8 @@ impl Engine {
         }
     }
 
-    /// The status that tells this client of a cause. Who asks for a host by HTTP/2 or TLS may have it from another
-    /// server, and only came here for its certificate (RFC 9110, 15.5.20).
+    /// The status that tells this client of a cause. Who asks for a host by HTTP/2, SPDY or TLS may have it from
+    /// another server, and only came here for its certificate (RFC 9110, 15.5.20).
     pub(super) fn refusal_on(&self, carrier: Carrier, cause: Cause) -> Refusal {
         let may_be_elsewhere =
             carrier.stream.is_some() || self.links.at(carrier.link).is_some_and(|link| link.is_tls());

@@ -5,10 +5,10 @@ use super::carrier::Carrier;
 use super::contract::Shut;
 use super::link::{Protocol, Stage, Then};
 use super::report::Report;
+use super::sniff::Spoken;
 use crate::address::PeerAddr;
 use crate::error::Cause;
-use crate::http::StreamId;
-use crate::http2;
+use crate::http::{StreamEvent, StreamId};
 use crate::proxy;
 use crate::time::Instant;
 use crate::zmtp;
@@ -98,26 +98,29 @@ impl Engine {
                 return used;
             }
             let rest = &bytes[used..];
+            if let Protocol::Http(http) = &link.protocol
+                && http.is_unclear
+            {
+                match Spoken::of(rest, self.config.listeners[http.listener].serves) {
+                    Spoken::Http1 => {}
+                    Spoken::Unclear => return used,
+                    spoken @ (Spoken::Http2 | Spoken::Spdy(_)) => {
+                        self.on_spoken(slot, spoken, now);
+                        continue;
+                    }
+                }
+            }
             let (took, event) = match &mut link.protocol {
                 Protocol::Proxy(waiting) => {
                     let took = waiting.header.receive(rest, now);
                     let refused = waiting.header.violation().map(|violation| Event::Unproxied(violation.what));
                     (took, waiting.header.poll_event().map(Event::Proxied).or(refused))
                 }
-                Protocol::Http(http) if http.may_be_http2 && is_beginning(rest) => return used,
-                Protocol::Http(http) if http.may_be_http2 && is_http2(rest) => {
-                    let (listener, client) = (http.listener, http.client);
-                    let protocol = self.http2_protocol(listener, client, now);
-                    if let Some(link) = self.links.at_mut(slot) {
-                        link.protocol = protocol;
-                    }
-                    continue;
-                }
                 // Answers that nobody reads must not pile up.
                 Protocol::Http(http) if http.conn.queued() > self.config.limits.write_queue_high => return used,
                 Protocol::Http(http) => {
                     let took = http.conn.receive(rest, now);
-                    http.may_be_http2 &= took == 0;
+                    http.is_unclear &= took == 0;
                     (took, http.conn.poll_event().map(Event::Client))
                 }
                 Protocol::Mux(mux) => {
@@ -167,6 +170,19 @@ impl Engine {
             if self.links.slot_of(id).is_none() {
                 return used;
             }
+        }
+    }
+
+    /// A client's first bytes have told what it speaks.
+    fn on_spoken(&mut self, slot: usize, spoken: Spoken, now: Instant) {
+        let Some((listener, client)) = self.links.at(slot).and_then(|link| link.client()) else { return };
+        let protocol = match spoken {
+            Spoken::Http2 => self.http2_protocol(listener, client, now),
+            Spoken::Spdy(version) => self.spdy_protocol(version, listener, client, now),
+            Spoken::Http1 | Spoken::Unclear => return,
+        };
+        if let Some(link) = self.links.at_mut(slot) {
+            link.protocol = protocol;
         }
     }
 
@@ -290,23 +306,10 @@ impl Engine {
     }
 }
 
-/// Whether these bytes are less than what tells HTTP/2 from HTTP/1.
-fn is_beginning(bytes: &[u8]) -> bool {
-    bytes.len() < http2::PREFACE.len() && http2::PREFACE.starts_with(bytes)
-}
-
-/// Whether a connection that begins so is to be refused, or served, as HTTP/2: what has no version in its first line is
-/// no request of HTTP/1.
-fn is_http2(bytes: &[u8]) -> bool {
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let has_version = line.windows(5).any(|word| word == b"HTTP/");
-    bytes.starts_with(http2::PREFACE) || (line.len() < bytes.len() && !has_version)
-}
-
 /// An event of one machine or the other.
 enum Event {
     Client(crate::http::Event),
-    Stream(StreamId, http2::Event),
+    Stream(StreamId, StreamEvent),
     WebSocket(crate::websocket::Event),
     Proxied(proxy::Event),
     Unproxied(Cause),

@@ -8,7 +8,7 @@ use std::io;
 use super::contract::{LinkId, ListenerId, Output, Shut};
 use super::link::{HttpLink, Link, NodeLink, Origin, Protocol, ProxyLink, Stage, Then};
 use super::report::Report;
-use super::{Engine, REDIAL_MAX, REDIAL_MIN};
+use super::{Engine, REDIAL_MAX, REDIAL_MIN, sniff};
 use crate::address::{Address, PeerAddr};
 use crate::config::Serves;
 use crate::error::Cause;
@@ -76,9 +76,8 @@ impl Engine {
     pub(super) fn http_protocol(&self, listener: usize, client: PeerAddr, now: Instant) -> Protocol {
         let conn = http1::Connection::server(Arc::clone(&self.http), now);
         // By TLS the client has said before which it is.
-        let serves = self.config.listeners[listener].serves;
-        let may_be_http2 = serves.has_http2() && !serves.is_tls();
-        Protocol::Http(Box::new(HttpLink { conn, listener, client, may_be_http2, session: None, node: None }))
+        let is_unclear = sniff::is_needed(self.config.listeners[listener].serves);
+        Protocol::Http(Box::new(HttpLink { conn, listener, client, is_unclear, session: None, node: None }))
     }
 
     fn node_protocol(&self, origin: Origin, now: Instant) -> Protocol {

@@ -106,8 +106,8 @@ pub(super) struct HttpLink {
     pub listener: usize,
     /// The client, behind a PROXY protocol header if there was one.
     pub client: PeerAddr,
-    /// Its first bytes may be those of HTTP/2.
-    pub may_be_http2: bool,
+    /// Its first bytes are to tell what it speaks.
+    pub is_unclear: bool,
     /// The request that is being answered.
     pub session: Option<usize>,
     /// The node of the last request, preferred for the next.

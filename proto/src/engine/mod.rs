@@ -42,6 +42,7 @@ mod report;
 mod route;
 mod session;
 mod settle;
+mod sniff;
 mod socketio;
 mod stats;
 mod transport;

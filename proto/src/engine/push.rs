@@ -1,4 +1,4 @@
-//! Push: answers to requests that a client has not made (RFC 9113, 8.4).
+//! Push: answers to requests that a client has not made (RFC 9113, 8.4; SPDY, draft 3, 3.3).
 //!
 //! ```text
 //!  push ──▶ the client takes it: a stream of its own ──▶ body, chunk: its payload ──▶ end
@@ -17,7 +17,6 @@ use super::carrier::Carrier;
 use crate::error::Cause;
 use crate::http::{Event, Framing, Request, Response, StreamId};
 use crate::http1::{ChunkDecoder, Piece};
-use crate::http2::ErrorCode;
 use crate::message::Kind;
 use crate::time::Instant;
 
@@ -123,7 +122,7 @@ impl Engine {
             if let Some(pushed) = stream
                 && mux.conn.send(pushed, Event::Response(response), now).is_err()
             {
-                mux.conn.reset(pushed, ErrorCode::INTERNAL_ERROR, now);
+                mux.conn.cancel(pushed, now);
                 stream = None;
             }
         }
@@ -201,7 +200,7 @@ impl Engine {
         }
         // The client may have refused it meanwhile, or take it too slowly: it has not asked for it.
         if sent.is_err() || mux.conn.stream_queued(stream) > queue_max {
-            mux.conn.reset(stream, ErrorCode::CANCEL, now);
+            mux.conn.cancel(stream, now);
             if !is_end
                 && let Some(push) = self.sessions.at_mut(slot).and_then(|session| session.bonds().pushes.last_mut())
             {
@@ -223,7 +222,7 @@ impl Engine {
     pub(super) fn cut_pushes(&mut self, carrier: Carrier, streams: impl IntoIterator<Item = StreamId>, now: Instant) {
         let Some(mux) = self.links.at_mut(carrier.link).and_then(|link| link.mux()) else { return };
         for stream in streams {
-            mux.conn.reset(stream, ErrorCode::CANCEL, now);
+            mux.conn.cancel(stream, now);
         }
         self.touch(carrier.link);
     }

@@ -20,6 +20,7 @@ use super::link::{Link, Stage, Then};
 use super::report::Report;
 use crate::error::Cause;
 use crate::rope::Rope;
+use crate::spdy;
 use crate::tape::digest;
 use crate::time::Instant;
 use crate::tls::{Connection, Event, Facts, IDLE_BYTES, SEND_MAX};
@@ -347,11 +348,11 @@ impl Engine {
     fn on_established(&mut self, slot: usize, now: Instant) {
         let Some(http) = self.links.at_mut(slot).and_then(|link| link.http()) else { return };
         let (listener, client) = (http.listener, http.client);
-        let is_http2 =
-            self.links.at(slot).and_then(Link::facts).is_some_and(|facts| facts.protocol.as_deref() == Some(b"h2"));
-        let protocol = match is_http2 {
-            true => self.http2_protocol(listener, client, now),
-            false => self.http_protocol(listener, client, now),
+        let chosen = self.links.at(slot).and_then(Link::facts).and_then(|facts| facts.protocol.as_deref());
+        let protocol = match chosen.map(|name| (name, spdy::Version::from_alpn(name))) {
+            Some((b"h2", _)) => self.http2_protocol(listener, client, now),
+            Some((_, Some(version))) => self.spdy_protocol(version, listener, client, now),
+            Some((_, None)) | None => self.http_protocol(listener, client, now),
         };
         if let Some(link) = self.links.at_mut(slot) {
             link.protocol = protocol;

@@ -1,20 +1,20 @@
-//! What a connection of HTTP/2 knows of its streams: whose they are, and what their WebSockets hold.
+//! What a connection with streams knows of them: whose they are, and what their WebSockets hold.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use super::machine::Machine;
 use crate::address::PeerAddr;
 use crate::engine::link::Inbox;
 use crate::error::Cause;
 use crate::http::StreamId;
-use crate::http2;
 use crate::time::{Instant, earliest};
 use crate::websocket;
 
-/// A client's connection that speaks HTTP/2.
+/// A client's connection that speaks HTTP/2 or SPDY.
 pub(in crate::engine) struct MuxLink {
-    pub conn: http2::Connection,
+    pub conn: Machine,
     pub listener: usize,
     /// The client, behind a PROXY protocol header if there was one.
     pub client: PeerAddr,
@@ -67,7 +67,7 @@ impl Stream {
 }
 
 impl MuxLink {
-    pub fn new(conn: http2::Connection, listener: usize, client: PeerAddr) -> Self {
+    pub fn new(conn: Machine, listener: usize, client: PeerAddr) -> Self {
         let (ready, served, crowded_out) = Default::default();
         Self { conn, listener, client, streams: BTreeMap::new(), ready, served, crowded_out, deadline: None, held: 0 }
     }

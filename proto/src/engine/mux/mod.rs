@@ -1,4 +1,4 @@
-//! HTTP/2: a connection whose streams carry a session each.
+//! HTTP/2 and SPDY: a connection whose streams carry a session each.
 //!
 //! ```text
 //!  events ──▶ a request: a session ─┬─▶ pieces of its body ──▶ its node; released to the client once they are there
@@ -7,8 +7,10 @@
 //! ```
 
 mod link;
+mod machine;
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use bytes::Bytes;
 
@@ -20,15 +22,27 @@ use super::link::Protocol;
 use super::report::Report;
 use crate::address::PeerAddr;
 use crate::error::Cause;
-use crate::http::{self, StreamId};
-use crate::http2::{self, ErrorCode};
+use crate::http::{self, StreamEvent, StreamId, Tally};
 use crate::time::{Instant, earliest};
+use crate::{http2, spdy};
 use link::{Stream, Tunnel};
+use machine::Machine;
 
 impl Engine {
     pub(super) fn http2_protocol(&self, listener: usize, client: PeerAddr, now: Instant) -> Protocol {
-        let conn = http2::Connection::server(alloc::sync::Arc::clone(&self.http), now);
+        let conn = Machine::Http2(http2::Connection::server(Arc::clone(&self.http), now));
         Protocol::Mux(Box::new(MuxLink::new(conn, listener, client)))
+    }
+
+    pub(super) fn spdy_protocol(
+        &self,
+        version: spdy::Version,
+        listener: usize,
+        client: PeerAddr,
+        now: Instant,
+    ) -> Protocol {
+        let conn = spdy::Connection::server(version, Arc::clone(&self.http), now);
+        Protocol::Mux(Box::new(MuxLink::new(Machine::Spdy(Box::new(conn)), listener, client)))
     }
 
     fn mux_on(&mut self, slot: usize) -> Option<&mut MuxLink> {
@@ -36,23 +50,23 @@ impl Engine {
     }
 
     /// An event of a client's stream.
-    pub(super) fn on_stream_event(&mut self, slot: usize, stream: StreamId, event: http2::Event, now: Instant) {
+    pub(super) fn on_stream_event(&mut self, slot: usize, stream: StreamId, event: StreamEvent, now: Instant) {
         let carrier = Carrier::stream(slot, stream);
         match event {
-            http2::Event::Part(http::Event::Request(request)) => self.on_request(carrier, request, now),
-            http2::Event::Part(http::Event::Body(bytes)) => self.on_stream_data(carrier, stream, bytes, now),
-            http2::Event::Part(http::Event::End) => self.on_stream_end(carrier, stream, now),
-            http2::Event::Part(http::Event::Response(_)) => {
+            StreamEvent::Part(http::Event::Request(request)) => self.on_request(carrier, request, now),
+            StreamEvent::Part(http::Event::Body(bytes)) => self.on_stream_data(carrier, stream, bytes, now),
+            StreamEvent::Part(http::Event::End) => self.on_stream_end(carrier, stream, now),
+            StreamEvent::Part(http::Event::Response(_)) => {
                 debug_assert!(false, "a server's connection yields no responses");
             }
-            http2::Event::Freed(_) => match self.session_on(carrier) {
+            StreamEvent::Freed(_) => match self.session_on(carrier) {
                 Some(session) => {
                     self.touch_carrier(carrier);
                     self.on_client_room(session, now);
                 }
                 None => self.touch_carrier(carrier),
             },
-            http2::Event::Cut(cause) => {
+            StreamEvent::Cut(cause) => {
                 let session = self.session_on(carrier);
                 if let Some(mux) = self.mux_on(slot) {
                     mux.forget(stream);
@@ -75,7 +89,7 @@ impl Engine {
                 }
                 self.lose(session, cause, now);
             }
-            http2::Event::Refused(violation) => {
+            StreamEvent::Refused(violation) => {
                 self.stats.count(violation.what);
                 let Some(peer) = self.links.at(slot).map(|link| link.peer) else { return };
                 self.report(Report::ClientRefused { peer, cause: violation.what, why: None });
@@ -134,7 +148,7 @@ impl Engine {
                     self.obey_replies(now);
                 }
             } else {
-                let http2::Tally { requests: _, taken_back, trailers_dropped, pushes } = mux.conn.take_tally();
+                let Tally { requests: _, taken_back, trailers_dropped, pushes } = mux.conn.take_tally();
                 self.stats.count_many(Cause::StreamReset, taken_back);
                 self.stats.count_many(Cause::TrailersDropped, trailers_dropped);
                 self.stats.pushes += pushes;
@@ -170,7 +184,7 @@ impl Engine {
             if tunnel.eof
                 && let Some(session) = state.session
             {
-                mux.conn.reset(stream, ErrorCode::CANCEL, now);
+                mux.conn.cancel(stream, now);
                 mux.forget(stream);
                 self.finish(session, Cause::ClientGone, now);
             }
