@@ -4,7 +4,7 @@ use core::mem;
 
 use super::Connection;
 use super::frame::{MAX_31, StatusCode};
-use super::stream::Receiving;
+use super::stream::{Receiving, Sending};
 use crate::error::Cause;
 use crate::http::StreamId;
 use crate::time::Instant;
@@ -72,6 +72,15 @@ impl Connection {
         self.give_back(n);
         self.open_window(at, n);
         self.arm_body(at);
+    }
+
+    /// The answer is given: nobody will release what came of its request, which must not hold anything back.
+    pub(super) fn release_rest(&mut self, id: u32) {
+        let Some(at) = self.find(id) else { return };
+        let stream = &self.streams[at];
+        if stream.is_asked && stream.sending == Sending::Complete && stream.unreleased > 0 {
+            self.release(StreamId(id), stream.unreleased, self.now);
+        }
     }
 
     /// The peer may send `n` more bytes on a stream; it is told when they are worth a frame.

@@ -44,12 +44,16 @@ impl Connection {
             (_, None) => return Err(SendError::OutOfOrder),
             (_, Some(at)) => at,
         };
-        match event {
+        let result = match event {
             Event::Request(_) => Err(SendError::OutOfOrder),
             Event::Response(response) => self.send_response(at, &response),
             Event::Body(piece) => self.send_body(at, piece),
             Event::End => self.send_end(at),
+        };
+        if result != Ok(Progress::Open) {
+            self.release_rest(stream.0);
         }
+        result
     }
 
     /// Opens a stream with a request, which names `http` or `https` as its scheme, and returns its number. The body, if
@@ -222,6 +226,7 @@ impl Connection {
             // The page is as long as its head says.
             let _ = self.send_body(at, body);
         }
+        self.release_rest(stream);
     }
 
     fn send_response(&mut self, at: usize, response: &Response) -> Result<Progress, SendError> {

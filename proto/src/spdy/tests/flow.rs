@@ -188,3 +188,26 @@ fn noise(seed: u32) -> String {
     });
     letters.take(10_000).collect()
 }
+
+#[test]
+fn what_nobody_will_release_holds_nothing_back() {
+    for version in [Version::V2, Version::V3] {
+        let limits = Limits { h2_connection_window: 64 * 1024, h2_stream_window: 64 * 1024, ..Limits::default() };
+        let (mut server, mut peer) = server_with(version, limits);
+        feed(&mut server, &peer.post(1, &[]));
+        feed(&mut server, &data(1, 0, &[0; 64 * 1024]));
+        assert_eq!(server.room(), 0, "{version:?}");
+        server.send(StreamId(1), response("HTTP/1.1 204 No Content\r\n\r\n"), NOW).unwrap();
+        assert!(server.room() > 0, "{version:?}: its answer is complete, so that nobody wants it any more");
+        feed(&mut server, &data(1, FIN, &[0; 1000]));
+        assert!(server.is_idle(), "{version:?}");
+
+        // Nor where the answer waits for a window that opens behind the kept input.
+        feed(&mut server, &peer.post(3, &[]));
+        feed(&mut server, &data(3, FIN, &[0; 64 * 1024]));
+        server.send(StreamId(3), response("HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n"), NOW).unwrap();
+        assert_eq!(server.room(), 0, "{version:?}");
+        server.send(StreamId(3), zeros(70_000), NOW).unwrap();
+        assert!(server.room() > 0, "{version:?}");
+    }
+}
