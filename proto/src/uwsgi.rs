@@ -196,7 +196,8 @@ fn put_request(out: &mut Vec<u8>, request: &Request, context: &Context<'_>) {
         put(out, b"HTTP_HOST", request.host());
     }
     put_uri(out, request);
-    put(out, b"REQUEST_SCHEME", if context.https { b"https" } else { b"http" });
+    let scheme: &[u8] = if context.https { b"https" } else { b"http" };
+    put(out, b"REQUEST_SCHEME", scheme);
     put_with(out, b"REQUEST_ID", |out| put_hex(out, context.request_id));
     if context.https {
         put(out, b"HTTPS", b"on");
@@ -204,9 +205,9 @@ fn put_request(out: &mut Vec<u8>, request: &Request, context: &Context<'_>) {
     match request.version {
         Version::Http10 | Version::Http11 => {}
         Version::Http2 => put(out, b"HTTP2", b"on"),
-        Version::Spdy2 => put(out, b"SPDY_VERSION", b"2"),
-        Version::Spdy3 => put(out, b"SPDY_VERSION", b"3"),
-        Version::Spdy31 => put(out, b"SPDY_VERSION", b"3.1"),
+        Version::Spdy2 => put_spdy(out, b"2", scheme),
+        Version::Spdy3 => put_spdy(out, b"3", scheme),
+        Version::Spdy31 => put_spdy(out, b"3.1", scheme),
     }
     if context.redispatched {
         put(out, b"REDISPATCHED", b"1");
@@ -283,6 +284,14 @@ fn put_field_without_http2(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     if !rest.is_empty() {
         put_field(out, name, &rest.join(&b", "[..]));
     }
+}
+
+/// What nodes know SPDY by. The schemes are the original server's, which made fields of all that stands in a head; behind
+/// the client's fields, so that none of these can pose as one.
+fn put_spdy(out: &mut Vec<u8>, version: &[u8], scheme: &[u8]) {
+    put(out, b"HTTP_SCHEME", scheme);
+    put(out, b"SERVER_SCHEME", scheme);
+    put(out, b"SPDY_VERSION", version);
 }
 
 /// The target as it was sent; of an absolute one what follows the authority, which is HTTP_HOST.

@@ -92,6 +92,9 @@ fn the_protocol_is_told_where_it_is_not_http1() {
         let lines = lines(&encode(&request, &CONTEXT));
         assert!(lines.contains(&"SERVER_PROTOCOL=HTTP/1.1".to_owned()), "{version}");
         assert_eq!(lines.last().map(String::as_str), Some(expected));
+        let schemes = ["HTTP_SCHEME=http", "SERVER_SCHEME=http"];
+        let is_spdy = expected.starts_with("SPDY");
+        assert!(schemes.iter().all(|scheme| lines.iter().any(|line| line == scheme) == is_spdy), "{lines:?}");
     }
 }
 
