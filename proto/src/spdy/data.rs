@@ -16,7 +16,7 @@ impl Connection {
     pub(super) fn on_data_head(&mut self, id: u32, flags: u8, len: usize) -> Result<(), Cause> {
         if self.version.has_connection_window() {
             self.receive_window -= len as i64;
-            if self.receive_window < 0 {
+            if self.receive_window < 0 && self.has_sure_window() {
                 return Err(Cause::WindowExceeded);
             }
         }

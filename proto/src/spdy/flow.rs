@@ -3,6 +3,7 @@
 use core::mem;
 
 use super::Connection;
+use super::doubt::Doubt;
 use super::frame::{MAX_31, StatusCode};
 use super::stream::{Receiving, Sending};
 use crate::error::Cause;
@@ -40,6 +41,7 @@ impl Connection {
             if !self.version.has_connection_window() {
                 return Ok(());
             }
+            self.doubt = Doubt::Settled;
             self.send_window += i64::from(delta);
             return match delta {
                 0 => Err(Cause::FramingMalformed),

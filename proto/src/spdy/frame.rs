@@ -71,7 +71,8 @@ impl Version {
     }
 
     /// What every control frame begins with, and so every connection: no request of HTTP/1 or HTTP/2, and no TLS, does.
-    /// [`V3`](Self::V3) and [`V31`](Self::V31) begin alike; whoever listens in clear text has to know which is meant.
+    /// [`V3`](Self::V3) and [`V31`](Self::V31) begin alike: see
+    /// [`server_in_doubt`](super::Connection::server_in_doubt).
     pub const fn first_bytes(self) -> [u8; 2] {
         [CONTROL, self.number()]
     }

@@ -13,6 +13,9 @@
 //! the connection: there reading pauses while as much was given out and not released as the connection's window would be,
 //! see [`room`](Connection::room).
 //!
+//! Nothing but the connection's window tells SPDY/3 from SPDY/3.1: [`Connection::server_in_doubt`] is for clients that have
+//! not negotiated it.
+//!
 //! Interim responses have no place in SPDY and are left out. Trailers of requests are dropped and counted, as HTTP/1 drops
 //! them. Settings that a peer asks to keep are not kept, and those that it brings back are ignored. Certificates within
 //! SPDY/3 (CREDENTIAL) are refused.
@@ -28,6 +31,7 @@ mod data;
 mod deadline;
 mod deflate;
 mod dictionary;
+mod doubt;
 mod end;
 mod flow;
 mod frame;
@@ -55,6 +59,7 @@ use crate::rope::Rope;
 use crate::time::{Duration, Instant};
 use deadline::Phase;
 use deflate::{Deflater, INFLATER_BYTES, Inflater};
+use doubt::Doubt;
 use frame::{Farewell, INITIAL_WINDOW_SIZE, MAX_31, MAX_CONCURRENT_STREAMS, WINDOW, Writer};
 use receive::{Guard, Reading};
 use stream::{Receiving, Stream};
@@ -81,6 +86,7 @@ const HELD_BY_STREAM: usize = size_of::<Stream>();
 pub struct Connection {
     settings: Arc<Settings>,
     version: Version,
+    doubt: Doubt,
     is_server: bool,
     outbound: Rope,
     inflater: Option<Inflater>,
@@ -162,6 +168,7 @@ impl Connection {
     fn new(version: Version, settings: Arc<Settings>, is_server: bool, now: Instant) -> Self {
         let mut connection = Self {
             version,
+            doubt: Doubt::Settled,
             is_server,
             outbound: Rope::new(),
             inflater: None,
@@ -235,7 +242,7 @@ impl Connection {
         self.settings.limits.h2_connection_window.clamp(WINDOW, MAX_31 as usize)
     }
 
-    /// The version that is spoken.
+    /// The version that is spoken, as far as it is known.
     pub fn version(&self) -> Version {
         self.version
     }
@@ -271,7 +278,7 @@ impl Connection {
 
     /// Whether nothing may be read for the sake of what has to be written, or released, first.
     fn is_held_back(&self) -> bool {
-        let is_hoarding = !self.version.has_connection_window() && self.unreleased >= self.connection_window();
+        let is_hoarding = !self.has_sure_window() && self.unreleased >= self.connection_window();
         self.outbound.len() >= OUT_HIGH || is_hoarding
     }
 
@@ -389,11 +396,15 @@ impl Connection {
         if self.closing.is_some() || self.pinged.is_some() {
             return;
         }
+        self.pinged = Some((self.write_ping(), now));
+    }
+
+    fn write_ping(&mut self) -> u32 {
         let (writer, id) = (self.writer(), self.next_ping);
         // The side of a PING is told by its lowest bit (draft 3, 2.6.5).
         self.next_ping = self.next_ping.wrapping_add(2);
-        self.pinged = Some((id, now));
         self.outbound.push_with(16, |out| writer.ping(out, id));
+        id
     }
 
     /// How long the peer took for the last [`ping`](Self::ping) that it answered.

@@ -366,6 +366,7 @@ impl Connection {
             let writer = self.writer();
             return self.outbound.push_with(16, |out| writer.ping(out, id));
         }
+        self.on_asked(id);
         if let Some((_, sent)) = self.pinged.take_if(|(pinged, _)| *pinged == id) {
             self.round_trip = Some(self.now.since(sent));
         }

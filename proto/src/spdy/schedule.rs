@@ -91,6 +91,9 @@ impl Connection {
         if freed > 0 && stream.sending != Sending::Complete {
             self.push_event(id, Event::Freed(freed));
         }
+        if self.version.has_connection_window() && self.send_window <= 0 {
+            self.ask_version();
+        }
         if is_last {
             return self.end_is_written(at);
         }

@@ -1,5 +1,6 @@
 //! The machine as its users see it; one file for each concern.
 
+mod doubt;
 mod ends;
 mod floods;
 mod flow;
