@@ -80,14 +80,6 @@ impl Config {
                  node can take its requests; add node-password = NAME PASSWORD, or listen on 127.0.0.1 or ipc://"
             ));
         }
-        for Listener { address, serves, .. } in &self.listeners {
-            if matches!(serves, Serves::Http { tls: false, spdy, .. } if spdy.is_ambiguous()) {
-                warnings.push(format!(
-                    "bind = {address} speaks SPDY/3 and SPDY/3.1, which begin alike in clear text, and takes both for \
-                     SPDY/3.1: clients of SPDY/3 would hang after 64 KiB; bind a port of its own with spdy=3 for them"
-                ));
-            }
-        }
         let ways = self.listeners.iter().filter(|listener| matches!(listener.serves, Serves::Zmq));
         let ways = ways.map(|listener| (&listener.hosts, self.reached_by(listener)));
         let mut locked_out = Vec::new();

@@ -9,7 +9,7 @@ pub struct Spdy {
     pub v2: bool,
     /// SPDY/3.
     pub v3: bool,
-    /// SPDY/3.1. In clear text it begins as SPDY/3 does, and where both are spoken this is meant.
+    /// SPDY/3.1. In clear text it begins as SPDY/3 does; where both are spoken, what a client says of its windows tells.
     pub v31: bool,
 }
 
@@ -32,11 +32,6 @@ impl Spdy {
             *place = true;
         }
         Ok(spdy)
-    }
-
-    /// Whether 3 and 3.1 are spoken both, which begin alike where nothing negotiates them.
-    pub(super) const fn is_ambiguous(self) -> bool {
-        self.v3 && self.v31
     }
 
     /// The versions that are spoken, newest first.

@@ -104,7 +104,7 @@ impl Engine {
                 match Spoken::of(rest, self.config.listeners[http.listener].serves) {
                     Spoken::Http1 => {}
                     Spoken::Unclear => return used,
-                    spoken @ (Spoken::Http2 | Spoken::Spdy(_)) => {
+                    spoken @ (Spoken::Http2 | Spoken::Spdy(_) | Spoken::Spdy3Or31) => {
                         self.on_spoken(slot, spoken, now);
                         continue;
                     }
@@ -178,7 +178,8 @@ impl Engine {
         let Some((listener, client)) = self.links.at(slot).and_then(|link| link.client()) else { return };
         let protocol = match spoken {
             Spoken::Http2 => self.http2_protocol(listener, client, now),
-            Spoken::Spdy(version) => self.spdy_protocol(version, listener, client, now),
+            Spoken::Spdy(version) => self.spdy_protocol(Some(version), listener, client, now),
+            Spoken::Spdy3Or31 => self.spdy_protocol(None, listener, client, now),
             Spoken::Http1 | Spoken::Unclear => return,
         };
         if let Some(link) = self.links.at_mut(slot) {

@@ -11,6 +11,8 @@ pub(super) enum Spoken {
     Http1,
     Http2,
     Spdy(spdy::Version),
+    /// SPDY/3 or SPDY/3.1.
+    Spdy3Or31,
 }
 
 impl Spoken {
@@ -18,10 +20,11 @@ impl Spoken {
     pub fn of(bytes: &[u8], serves: Serves) -> Self {
         let Serves::Http { http2, spdy, .. } = serves else { return Self::Http1 };
         let begins = |with: &[u8]| bytes.len() < with.len() && with.starts_with(bytes);
-        for version in clear_text(spdy) {
+        for version in spdy::Version::ALL.into_iter().filter(|version| is_allowed(spdy, *version)) {
             let first = version.first_bytes();
             if bytes.starts_with(&first) {
-                return Self::Spdy(version);
+                let is_either = version != spdy::Version::V2 && spdy.v3 && spdy.v31;
+                return if is_either { Self::Spdy3Or31 } else { Self::Spdy(version) };
             } else if begins(&first) {
                 return Self::Unclear;
             }
@@ -39,10 +42,12 @@ pub(super) fn is_needed(serves: Serves) -> bool {
     matches!(serves, Serves::Http { tls: false, http2, spdy, .. } if http2 || spdy != Spdy::NONE)
 }
 
-/// The versions that can be told apart, the newest of those that begin alike.
-fn clear_text(spdy: Spdy) -> impl Iterator<Item = spdy::Version> {
-    let third = if spdy.v31 { Some(spdy::Version::V31) } else { spdy.v3.then_some(spdy::Version::V3) };
-    third.into_iter().chain(spdy.v2.then_some(spdy::Version::V2))
+fn is_allowed(spdy: Spdy, version: spdy::Version) -> bool {
+    match version {
+        spdy::Version::V2 => spdy.v2,
+        spdy::Version::V3 => spdy.v3,
+        spdy::Version::V31 => spdy.v31,
+    }
 }
 
 /// Whether a connection that begins so is to be refused, or served, as HTTP/2: what has no version in its first line is
@@ -71,7 +76,7 @@ mod tests {
             (b"\x80", Spoken::Unclear),
             (b"\x80\x01", Spoken::Http1),
             (b"\x80\x02\0", Spoken::Spdy(spdy::Version::V2)),
-            (b"\x80\x03", Spoken::Spdy(spdy::Version::V31)),
+            (b"\x80\x03", Spoken::Spdy3Or31),
         ] {
             assert_eq!(Spoken::of(bytes, all), spoken, "{}", bytes.escape_ascii());
         }
@@ -79,6 +84,8 @@ mod tests {
         assert_eq!(Spoken::of(b"\x80\x03", third), Spoken::Spdy(spdy::Version::V3));
         assert_eq!(Spoken::of(b"\x80\x02", third), Spoken::Http1);
         assert_eq!(Spoken::of(http2::PREFACE, third), Spoken::Http1);
+        let newest = serves(false, Spdy { v2: true, v31: true, ..Spdy::NONE });
+        assert_eq!(Spoken::of(b"\x80\x03", newest), Spoken::Spdy(spdy::Version::V31));
         let none = serves(false, Spdy::NONE);
         assert_eq!(Spoken::of(b"\x80\x03", none), Spoken::Http1);
         assert!(is_needed(third) && is_needed(all) && !is_needed(none));

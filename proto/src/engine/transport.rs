@@ -351,7 +351,7 @@ impl Engine {
         let chosen = self.links.at(slot).and_then(Link::facts).and_then(|facts| facts.protocol.as_deref());
         let protocol = match chosen.map(|name| (name, spdy::Version::from_alpn(name))) {
             Some((b"h2", _)) => self.http2_protocol(listener, client, now),
-            Some((_, Some(version))) => self.spdy_protocol(version, listener, client, now),
+            Some((_, version @ Some(_))) => self.spdy_protocol(version, listener, client, now),
             Some((_, None)) | None => self.http_protocol(listener, client, now),
         };
         if let Some(link) = self.links.at_mut(slot) {

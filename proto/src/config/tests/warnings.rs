@@ -45,19 +45,6 @@ fn open_endpoints_without_passwords_are_warned_of() {
 }
 
 #[test]
-fn versions_of_spdy_that_begin_alike_are_warned_of() {
-    let warned = |line: &str| parsed(&around(line, "")).warnings();
-    assert!(warned("bind = *:81 spdy=2,3").is_empty() && warned("bind = *:81 spdy=2,3.1").is_empty());
-    assert_eq!(
-        warned("bind = *:81 spdy=2,3,3.1"),
-        [
-            "bind = 0.0.0.0:81 speaks SPDY/3 and SPDY/3.1, which begin alike in clear text, and takes both for SPDY/3.1: \
-          clients of SPDY/3 would hang after 64 KiB; bind a port of its own with spdy=3 for them"
-        ]
-    );
-}
-
-#[test]
 fn a_node_that_is_locked_out_is_warned_of() {
     let text = around("node-password = n secret", "node = m\nnode = web-*\nnode = app:welcome");
     assert_eq!(

@@ -34,14 +34,19 @@ impl Engine {
         Protocol::Mux(Box::new(MuxLink::new(conn, listener, client)))
     }
 
+    /// Without a version it is SPDY/3 or SPDY/3.1.
     pub(super) fn spdy_protocol(
         &self,
-        version: spdy::Version,
+        version: Option<spdy::Version>,
         listener: usize,
         client: PeerAddr,
         now: Instant,
     ) -> Protocol {
-        let conn = spdy::Connection::server(version, Arc::clone(&self.http), now);
+        let settings = Arc::clone(&self.http);
+        let conn = match version {
+            Some(version) => spdy::Connection::server(version, settings, now),
+            None => spdy::Connection::server_in_doubt(settings, now),
+        };
         Protocol::Mux(Box::new(MuxLink::new(Machine::Spdy(Box::new(conn)), listener, client)))
     }
 
