@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::block::{BlockWriter, Pair};
 use super::frame::Version;
 use crate::error::{Cause, Violation};
-use crate::http::{AddedField, Fields, Request, Response, push_decimal, reason, tokens};
+use crate::http::{AddedField, BodySize, Fields, Request, Response, push_decimal, reason, tokens};
 use crate::limits::Limits;
 
 /// Names that are no field's: of a request's line, its scheme and its host.
@@ -72,8 +72,8 @@ impl<'p> Head<'p> {
     pub(super) fn read_request(&self, ended: bool, limits: &Limits) -> Result<Request, Violation> {
         let names = names(self.version);
         let find = |name| self.find(name).ok_or(Cause::HeadMalformed);
-        let (method, target) = (find(names.method)?, find(names.target)?);
-        let host = self.find(names.host).ok_or(Cause::HostMissing)?;
+        let method = find(names.method)?;
+        let (host, target) = self.host_and_target()?;
         if !matches!(find(names.scheme)?, b"http" | b"https") {
             return Err(Cause::TargetMalformed.into());
         }
@@ -83,21 +83,28 @@ impl<'p> Head<'p> {
         self.request(method, target, host, ended, limits)
     }
 
-    /// The request that a server answers without having been asked: its URL is in SPDY/2 in one piece.
+    /// The request that a server answers without having been asked.
     pub(super) fn read_promise(&self, limits: &Limits) -> Result<Request, Violation> {
-        let names = names(self.version);
-        let target = self.find(names.target).ok_or(Cause::HeadMalformed)?;
-        let after = |scheme: &[u8]| target.strip_prefix(scheme);
-        let (host, target) = match after(b"http://").or_else(|| after(b"https://")) {
-            Some(rest) if self.version == Version::V2 => match memchr::memchr(b'/', rest) {
-                Some(at) => rest.split_at(at),
-                None => (rest, &b"/"[..]),
-            },
-            Some(_) | None => (self.find(names.host).ok_or(Cause::HostMissing)?, target),
-        };
+        let (host, target) = self.host_and_target()?;
         let mut text = request_line(b"GET", target, host, 0)?;
         text.extend_from_slice(b"\r\n");
         Request::from_stream(text.into(), true, self.version.into(), limits)
+    }
+
+    /// In SPDY/2 a URL may name the host too, which no field overrides then (draft 2, "Request"): those of pushed responses
+    /// do, and those that some clients ask for.
+    fn host_and_target(&self) -> Result<(&'p [u8], &'p [u8]), Cause> {
+        let names = names(self.version);
+        let target = self.find(names.target).ok_or(Cause::HeadMalformed)?;
+        let after = |scheme: &[u8]| target.strip_prefix(scheme);
+        let absolute = after(b"http://").or_else(|| after(b"https://"));
+        match absolute.filter(|_| self.version == Version::V2) {
+            Some(rest) => match memchr::memchr(b'/', rest) {
+                Some(at) => Ok(rest.split_at(at)),
+                None => Ok((rest, b"/")),
+            },
+            None => Ok((self.find(names.host).ok_or(Cause::HostMissing)?, target)),
+        }
     }
 
     fn request(
@@ -113,7 +120,7 @@ impl<'p> Head<'p> {
             if self.is_special(pair.name) {
                 continue;
             }
-            if is_forbidden(pair.name) || pair.name == b"host" {
+            if self.is_forbidden(pair.name) || pair.name == b"host" {
                 return Err(Cause::FieldForbidden.into());
             }
             if is_of_one_hop(pair.name) {
@@ -132,7 +139,14 @@ impl<'p> Head<'p> {
             text.extend_from_slice(b"\r\n");
         }
         text.extend_from_slice(b"\r\n");
-        let mut request = Request::from_stream(text.into(), ended, self.version.into(), limits)?;
+        let mut request = Request::from_stream(text.into(), false, self.version.into(), limits)?;
+        if ended {
+            // A length that nothing comes up to is a wrong one (draft 3, 3.2.1).
+            if matches!(request.body, BodySize::Length(length) if length > 0) {
+                return Err(Cause::LengthWrong.into());
+            }
+            request.body = BodySize::None;
+        }
         // There is nothing to say it with: a client that expects it sends its body all the same.
         request.expect_continue = false;
         Ok(request)
@@ -157,7 +171,7 @@ impl<'p> Head<'p> {
             if self.is_special(pair.name) || pair.name == names.status {
                 continue;
             }
-            if is_forbidden(pair.name) || pair.name.starts_with(b":") {
+            if self.is_forbidden(pair.name) || pair.name.starts_with(b":") {
                 return Err(Cause::ResponseMalformed);
             }
             if is_of_one_hop(pair.name) {
@@ -177,6 +191,14 @@ impl<'p> Head<'p> {
         let mut response = Response::from_head(text.into(), limits)?;
         response.version = self.version.into();
         Ok(response)
+    }
+
+    /// Whether a field may not be sent (draft 3, 3.2.1). SPDY/2 has most of them ignored (draft 2, "Request").
+    fn is_forbidden(&self, name: &[u8]) -> bool {
+        match self.version {
+            Version::V2 => name == b"transfer-encoding",
+            Version::V3 | Version::V31 => is_never_sent(name),
+        }
     }
 
     fn is_special(&self, name: &[u8]) -> bool {
@@ -243,7 +265,8 @@ pub(super) fn write_response(
     }
     writer.field(names.version, b"HTTP/1.1");
     let drops_length = response.status == 204;
-    write_fields(writer, &response.fields, |name| drops_length && name.eq_ignore_ascii_case(b"content-length"));
+    let is_left_out = |name: &[u8]| drops_length && name.eq_ignore_ascii_case(b"content-length");
+    write_fields(writer, &response.fields, version, is_left_out);
     if let Some(field) = added.filter(|field| !field.is_in(&response.fields)) {
         writer.field(field.name(), &field.value());
     }
@@ -257,7 +280,7 @@ pub(super) fn write_request(writer: &mut BlockWriter<'_>, request: &Request, htt
     writer.field(names.version, b"HTTP/1.1");
     writer.field(names.host, request.host());
     writer.field(names.scheme, if https { b"https" } else { b"http" });
-    write_fields(writer, &request.fields, |name| name.eq_ignore_ascii_case(b"host"));
+    write_fields(writer, &request.fields, version, |name| name.eq_ignore_ascii_case(b"host"));
 }
 
 /// Whether a request can be said: its target has to begin with the path.
@@ -266,17 +289,22 @@ pub(super) fn is_sayable(request: &Request) -> bool {
     (target.starts_with(b"/") || target == b"*") && !request.host().is_empty()
 }
 
-fn write_fields(writer: &mut BlockWriter<'_>, fields: &Fields, leave_out: impl Fn(&[u8]) -> bool) {
+fn write_fields(writer: &mut BlockWriter<'_>, fields: &Fields, version: Version, is_left_out: impl Fn(&[u8]) -> bool) {
     let connection = fields.find("connection").is_some();
     let is_named = |name: &[u8]| {
         let named = || fields.all("connection").flat_map(tokens).any(|token| token.eq_ignore_ascii_case(name));
         connection && named()
     };
     for (place, (name, value)) in fields.iter().enumerate() {
-        if is_of_one_hop(name) || leave_out(name) || is_named(name) {
+        if is_of_one_hop(name) || is_left_out(name) || is_named(name) || is_unsayable(name, version) {
             continue;
         }
         let is_alike = |other: &[u8]| other.len() == name.len() && other.eq_ignore_ascii_case(name);
+        let is_empty = value.is_empty() && !fields.iter().any(|(other, value)| !value.is_empty() && is_alike(other));
+        // SPDY/2 has no empty values (draft 2, "Name/Value header block format").
+        if is_empty && version == Version::V2 {
+            continue;
+        }
         // No name may come twice: its values are together where it stood first.
         if fields.iter().take(place).any(|(other, _)| is_alike(other)) {
             continue;
@@ -289,8 +317,14 @@ fn write_fields(writer: &mut BlockWriter<'_>, fields: &Fields, leave_out: impl F
     }
 }
 
-/// Fields that may not be sent (draft 3, 3.2.1), whatever their case.
-fn is_forbidden(name: &[u8]) -> bool {
+/// Whether a field would pass for a part of the first line: in SPDY/2 nothing tells them apart.
+fn is_unsayable(name: &[u8], version: Version) -> bool {
+    let parts: [&[u8]; 6] = [b"method", b"url", b"version", b"host", b"scheme", b"status"];
+    version == Version::V2 && parts.iter().any(|part| part.eq_ignore_ascii_case(name))
+}
+
+/// Fields that may not be sent, whatever their case.
+fn is_never_sent(name: &[u8]) -> bool {
     match name.len() {
         10 => name.eq_ignore_ascii_case(b"connection") || name.eq_ignore_ascii_case(b"keep-alive"),
         16 => name.eq_ignore_ascii_case(b"proxy-connection"),
@@ -301,5 +335,5 @@ fn is_forbidden(name: &[u8]) -> bool {
 
 /// Those, and the fields that mean nothing behind this connection.
 fn is_of_one_hop(name: &[u8]) -> bool {
-    is_forbidden(name) || name.eq_ignore_ascii_case(b"te") || name.eq_ignore_ascii_case(b"upgrade")
+    is_never_sent(name) || name.eq_ignore_ascii_case(b"te") || name.eq_ignore_ascii_case(b"upgrade")
 }

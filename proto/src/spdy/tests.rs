@@ -11,6 +11,7 @@ mod pushes;
 mod receiving;
 mod sending;
 mod timing;
+mod version2;
 
 use alloc::string::String;
 use alloc::vec::Vec;

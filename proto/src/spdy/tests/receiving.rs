@@ -87,6 +87,8 @@ fn large_pieces_of_a_body_are_handed_on_as_they_come() {
 #[test]
 fn a_body_of_another_length_than_announced_is_answered_with_400() {
     for version in Version::ALL {
+        assert_eq!(page(version, &head(version, "POST", "/", &[("content-length", "2")]), 400), Cause::LengthWrong);
+        assert_eq!(asked_with(version, &head(version, "POST", "/", &[("content-length", "0")])).0.len(), 2);
         for input in [[data(1, 0, b"abc"), data(1, 0, b"d")], [data(1, 0, b"a"), data(1, FIN, b"")]] {
             let (mut server, mut peer) = server(version);
             feed(&mut server, &peer.post(1, &[("content-length", "2")]));
@@ -146,14 +148,16 @@ fn heads_that_http1_would_refuse_are_refused() {
         let with = |method, path, more: &[(&'static str, &'static str)], status| {
             page(version, &head(version, method, path, more), status)
         };
-        assert_eq!(with("GET", "http://other/", &[], 400), Cause::TargetMalformed);
+        assert_eq!(with("GET", "ftp://other/", &[], 400), Cause::TargetMalformed);
         assert_eq!(with("GET", "/ HTTP/1.1", &[], 400), Cause::TargetMalformed);
         assert_eq!(with("GET /x", "/", &[], 400), Cause::TargetMalformed);
         assert_eq!(with("GET", "", &[], 400), Cause::TargetMalformed);
         assert_eq!(with("CONNECT", "/", &[], 501), Cause::MethodUnsupported);
         assert_eq!(with("GET", "/", &[("content-length", "x")], 400), Cause::LengthMalformed);
         assert_eq!(with("GET", "/", &[("content-length", "1\x002")], 400), Cause::LengthMalformed);
-        for name in ["connection", "keep-alive", "proxy-connection", "transfer-encoding"] {
+        // In SPDY/2 most of them are ignored.
+        let forbidden = ["transfer-encoding", "connection", "keep-alive", "proxy-connection"];
+        for name in &forbidden[..if version == Version::V2 { 1 } else { 4 }] {
             assert_eq!(with("GET", "/", &[(name, "x")], 400), Cause::FieldForbidden, "{name}");
         }
         let mut fields = head(version, "GET", "/", &[]);
@@ -166,6 +170,7 @@ fn heads_that_http1_would_refuse_are_refused() {
         fields[4].1 = "ftp";
         assert_eq!(page(version, &fields, 400), Cause::TargetMalformed);
     }
+    assert_eq!(page(Version::V3, &head(Version::V3, "GET", "http://other/", &[]), 400), Cause::TargetMalformed);
     assert_eq!(page(Version::V3, &head(Version::V3, "GET", "/", &[("host", "x")]), 400), Cause::FieldForbidden);
     assert_eq!(page(Version::V3, &head(Version::V3, "GET", "/", &[(":x", "x")]), 400), Cause::HeadMalformed);
 }

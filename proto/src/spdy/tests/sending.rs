@@ -24,14 +24,17 @@ fn a_head_loses_the_fields_of_one_hop_and_joins_the_others() {
             Transfer-Encoding: chunked\r\nUpgrade: x\r\nServer: s\r\nset-cookie: b=2\r\nX-Empty:\r\nSET-COOKIE:\r\n\r\n";
         let (frames, fields) = sent(version, "GET", alloc::vec![response(head), body("x"), http::Event::End]);
         let names = if version == Version::V2 { ["status", "version"] } else { [":status", ":version"] };
-        let expected = [
+        let mut expected = alloc::vec![
             (names[0], "404 Not Found"),
             (names[1], "HTTP/1.1"),
             ("set-cookie", "a=1\0b=2"),
             ("server", "s"),
             ("x-empty", ""),
         ];
-        assert_eq!(fields, expected.map(|(name, value)| (name.into(), value.into())));
+        expected.truncate(if version == Version::V2 { 4 } else { 5 });
+        let expected: Vec<(String, String)> =
+            expected.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        assert_eq!(fields, expected);
         assert_eq!((frames[0].flags, data_of(&frames, 1)), (0, (b"x".to_vec(), true)));
     }
 }
