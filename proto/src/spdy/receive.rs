@@ -279,7 +279,12 @@ impl Connection {
     /// A header block is complete.
     fn finish_block(&mut self, of: Block) -> Result<(), Cause> {
         let block = mem::take(&mut self.block);
-        let text = (mem::take(&mut self.block_over) == 0).then_some(&block[..]);
+        let is_too_large = mem::take(&mut self.block_over) > 0;
+        if is_too_large {
+            // Few bytes become many, and come to nothing.
+            self.guard.erring.spend(self.settings.limits.h2_errors, self.now, Cause::StreamErrors)?;
+        }
+        let text = (!is_too_large).then_some(&block[..]);
         self.event_bytes += block.len();
         self.push_gathered();
         match of.kind {

@@ -21,8 +21,7 @@ impl Connection {
         }
         self.last_opened = id;
         if self.is_draining {
-            self.write_reset(id, StatusCode::REFUSED_STREAM);
-            return Ok(());
+            return self.stream_error(id, Cause::StreamRefused, StatusCode::REFUSED_STREAM);
         }
         self.tally.requests += 1;
         let settings = alloc::sync::Arc::clone(&self.settings);
@@ -125,8 +124,7 @@ impl Connection {
         }
         self.last_opened = id;
         if self.is_draining || self.pushes() >= self.settings.limits.h2_streams {
-            self.write_reset(id, StatusCode::REFUSED_STREAM);
-            return Ok(());
+            return self.stream_error(id, Cause::StreamRefused, StatusCode::REFUSED_STREAM);
         }
         if self.find(of.associated).is_none() || of.associated.is_multiple_of(2) {
             return self.stream_error(id, Cause::FramingMalformed, StatusCode::INVALID_STREAM);
@@ -157,7 +155,7 @@ impl Connection {
     pub(super) fn on_syn_reply(&mut self, of: Block, text: Option<&[u8]>) -> Result<(), Cause> {
         let Some(at) = self.find(of.stream) else {
             return match self.is_closed(of.stream) {
-                true => Ok(()),
+                true => self.on_empty(),
                 false => self.stream_error(of.stream, Cause::FramingMalformed, StatusCode::INVALID_STREAM),
             };
         };
@@ -174,7 +172,7 @@ impl Connection {
     pub(super) fn on_headers(&mut self, of: Block, text: Option<&[u8]>) -> Result<(), Cause> {
         let Some(at) = self.find(of.stream) else {
             return match self.is_closed(of.stream) || self.is_draining {
-                true => Ok(()),
+                true => self.on_empty(),
                 false => self.stream_error(of.stream, Cause::FramingMalformed, StatusCode::INVALID_STREAM),
             };
         };

@@ -6,8 +6,12 @@ use super::*;
 const HELD_MAX: usize = 400 * 1024;
 
 /// Sends what `attack` gives, by its number, until the connection closes; returns why and after how many.
-fn attack(version: Version, mut attack: impl FnMut(&mut Peer, u32) -> Vec<u8>) -> (Cause, u32) {
-    let (mut server, mut peer) = server(version);
+fn attack(version: Version, script: impl FnMut(&mut Peer, u32) -> Vec<u8>) -> (Cause, u32) {
+    attack_with(version, Limits::DEFAULT, script)
+}
+
+fn attack_with(version: Version, limits: Limits, mut attack: impl FnMut(&mut Peer, u32) -> Vec<u8>) -> (Cause, u32) {
+    let (mut server, mut peer) = server_with(version, limits);
     for n in 0..20_000 {
         for (stream, event) in feed(&mut server, &attack(&mut peer, n)) {
             if let Event::Part(http::Event::Body(piece)) = event {
@@ -107,6 +111,58 @@ fn a_head_too_large_but_not_absurd_is_answered_and_what_follows_is_read() {
     assert_eq!(feed(&mut server, &peer.syn(1, FIN, &fields)), [(1, refused(Cause::HeadTooLarge))]);
     assert_eq!(feed(&mut server, &peer.get(3, "/")).len(), 2);
     assert!(server.held() < HELD_MAX, "{}", server.held());
+}
+
+#[test]
+fn heads_too_large_again_and_again() {
+    for version in Version::ALL {
+        let limits = Limits { head_bytes: 300, fields: 10, ..Limits::DEFAULT };
+        let zeros = "0".repeat(500);
+        let more = [("x-a", &zeros[..])];
+        let script = |peer: &mut Peer, n| {
+            let fields = head(version, "GET", "/", &more);
+            peer.syn(stream(n), FIN, &fields)
+        };
+        assert_eq!(attack_with(version, limits.clone(), script), (Cause::StreamErrors, 200));
+        // Wherever such a block stands.
+        let script = |peer: &mut Peer, n| {
+            if n == 0 { peer.post(1, &[]) } else { peer.headers(1, 0, &more) }
+        };
+        assert_eq!(attack_with(version, limits, script), (Cause::StreamErrors, 201));
+    }
+}
+
+#[test]
+fn blocks_for_nobody() {
+    for version in Version::ALL {
+        let gone = |peer: &mut Peer, n| match n {
+            0 => [peer.get(1, "/"), numbers(version, RST_STREAM, &[1, 5])].concat(),
+            _ => peer.headers(1, 0, &[("x", "y")]),
+        };
+        assert_eq!(attack(version, gone), (Cause::EmptyFrameFlood, 501));
+        let gone = |peer: &mut Peer, n| match n {
+            0 => [peer.get(1, "/"), numbers(version, RST_STREAM, &[1, 5])].concat(),
+            _ => {
+                let headers = peer.headers(1, 0, &[("x", "y")]);
+                control(version, SYN_REPLY, 0, &headers[HEADER..])
+            }
+        };
+        assert_eq!(attack(version, gone), (Cause::EmptyFrameFlood, 501));
+    }
+}
+
+#[test]
+fn requests_on_a_connection_that_ends() {
+    for version in Version::ALL {
+        let (mut server, mut peer) = asked(version);
+        server.close_after_responses(NOW);
+        written(&mut server);
+        for n in 1..=200 {
+            assert_eq!(feed(&mut server, &peer.get(stream(n), "/")), []);
+            assert_eq!(resets(&written(&mut server)), [(stream(n), StatusCode::REFUSED_STREAM)]);
+        }
+        assert_eq!(violation(&mut server, &peer.get(stream(201), "/")), Cause::StreamErrors);
+    }
 }
 
 #[test]
