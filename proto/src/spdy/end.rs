@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::frame::{Farewell, StatusCode};
-use super::stream::{Receiving, Sending};
+use super::stream::{Receiving, Sending, Stream};
 use super::{Connection, Event};
 use crate::error::Cause;
 
@@ -14,7 +14,7 @@ impl Connection {
     pub(super) fn cut(&mut self, stream: u32, cause: Cause, code: Option<StatusCode>) {
         let Some(at) = self.find(stream) else { return };
         if let Some(code) = code {
-            self.write_reset(stream, code);
+            self.tell_end(at, code);
         }
         let stream = &self.streams[at];
         let is_awaited =
@@ -24,6 +24,17 @@ impl Connection {
             self.push_event(self.streams[at].id, Event::Cut(cause));
         }
         self.remove(at);
+    }
+
+    /// Tells the peer that a stream is over: behind the promises that belong to it, which its end would shut out, and not
+    /// if it is a promise of which the peer has not heard.
+    pub(super) fn tell_end(&mut self, at: usize, code: StatusCode) {
+        let Stream { id, promise, .. } = &self.streams[at];
+        if promise.is_none() {
+            let id = *id;
+            self.tell_promises(Some(id));
+            self.write_reset(id, code);
+        }
     }
 
     pub(super) fn write_reset(&mut self, stream: u32, code: StatusCode) {
@@ -44,6 +55,7 @@ impl Connection {
         if self.streams.is_empty() {
             self.streams = VecDeque::new();
             self.ready = VecDeque::new();
+            self.stream_deadline = None;
             if self.open_block().is_none() {
                 self.block = Vec::new();
             }

@@ -158,11 +158,7 @@ impl Connection {
     pub fn reset(&mut self, stream: StreamId, code: StatusCode, now: Instant) {
         self.now = now;
         let Some(at) = self.find(stream.0) else { return };
-        // Of a promise that the client has not heard of there is nothing to take back.
-        if self.streams[at].promise.is_none() {
-            self.tell_promises(Some(stream.0));
-            self.write_reset(stream.0, code);
-        }
+        self.tell_end(at, code);
         self.remove(at);
     }
 

@@ -124,3 +124,29 @@ fn pushes_need_a_stream_that_takes_them() {
     feed(&mut server, &numbers(Version::V3, GOAWAY, &[0, 0]));
     assert_eq!(server.push(StreamId(3), &promise("/"), false, NOW), Err(SendError::Unsupported));
 }
+
+#[test]
+fn of_a_push_that_nobody_was_told_of_no_reset_tells() {
+    for version in Version::ALL {
+        let (mut server, _) = asked(version);
+        let pushed = server.push(StreamId(1), &promise("/"), false, NOW).unwrap();
+        let events = feed(&mut server, &numbers(version, RST_STREAM, &[1, 5]));
+        assert_eq!(events, [1, pushed.0].map(|stream| (stream, cut(Cause::StreamReset))));
+        assert_eq!(written(&mut server), []);
+    }
+}
+
+#[test]
+fn a_push_is_told_before_the_stream_that_it_belongs_to_is_cut() {
+    let (mut server, _) = answering(Version::V3);
+    server.send(StreamId(1), zeros(WINDOW + 1), NOW).unwrap();
+    written(&mut server);
+    let pushed = server.push(StreamId(1), &promise("/"), false, NOW).unwrap();
+    let deadline = server.poll_timeout().unwrap();
+    server.handle_timeout(deadline);
+    assert_eq!(server.poll_event(), Some((StreamId(1), cut(Cause::WindowStall))));
+    let frames = written(&mut server);
+    assert_eq!(frames.iter().map(|frame| frame.kind as u16).collect::<Vec<_>>(), [SYN_STREAM, RST_STREAM]);
+    assert_eq!((frames[0].number(0), resets(&frames)), (pushed.0, alloc::vec![(1, StatusCode::CANCEL)]));
+    assert!(server.has(pushed));
+}
