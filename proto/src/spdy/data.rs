@@ -54,22 +54,22 @@ impl Connection {
         let stream = &mut self.streams[at];
         let id = stream.id;
         let is_wanted = !stream.is_discarding();
-        if is_wanted && len as u64 > stream.body_room {
-            self.give_up(id, Cause::BodyTooLarge);
-            return Ok(());
-        }
         if is_wanted {
-            stream.body_room -= len as u64;
-        }
-        if let Some(left) = stream.length_left.filter(|_| is_wanted) {
-            // The sum has to be the one that was announced (draft 3, 3.2.1).
-            match left.checked_sub(len as u64).filter(|left| *left == 0 || !is_last) {
-                Some(left) => stream.length_left = Some(left),
-                None => {
-                    self.give_up(id, Cause::LengthWrong);
-                    return Ok(());
+            let cause = match stream.length_left {
+                _ if len as u64 > stream.body_room => Some(Cause::BodyTooLarge),
+                // The sum has to be the one that was announced (draft 3, 3.2.1).
+                Some(left) if len as u64 > left || is_last && len as u64 != left => Some(Cause::LengthWrong),
+                Some(_) | None => None,
+            };
+            if let Some(cause) = cause {
+                self.give_up(id, cause);
+                if let Some(at) = self.find(id).filter(|_| is_last) {
+                    self.complete(at);
                 }
+                return Ok(());
             }
+            stream.body_room -= len as u64;
+            stream.length_left = stream.length_left.map(|left| left - len as u64);
         }
         self.reading = if len > 0 { Reading::Data { stream: id, is_last, left: len } } else { Reading::Head };
         if len == 0 && is_last {

@@ -62,15 +62,18 @@ impl Connection {
     /// Looks at the deadlines of all streams, ends those that are late, and finds the earliest that is left.
     fn end_streams(&mut self, now: Instant) {
         let limits = &self.settings.limits;
-        // What stands between the peer and us may be full of earlier bytes, and its window of other streams' bytes:
-        // then it is not this stream that is late.
-        let peer_is_behind = !self.outbound.is_empty();
+        // What stands between the peer and us may be full of earlier bytes, its window of other streams' bytes, and what it
+        // says of its windows may not have been read: then it is not this stream that is late.
+        let peer_is_behind = !self.outbound.is_empty() || self.is_hoarding();
         let caller_is_behind = self.unreleased > 0;
         let (mut next, mut late) = (None, Vec::new());
         for stream in &mut self.streams {
             if stream.stall_deadline.is_some_and(|at| at <= now) {
-                stream.stall_deadline = peer_is_behind.then(|| now + limits.write_stall);
-                if !peer_is_behind {
+                // It has a window of its own: others, more urgent ones, may have had the connection's.
+                let turn = Some(self.data_written_at + limits.write_stall);
+                let turn = turn.filter(|at| stream.send_window > 0 && *at > now);
+                stream.stall_deadline = turn.or(peer_is_behind.then(|| now + limits.write_stall));
+                if stream.stall_deadline.is_none() {
                     late.push((stream.id, Cause::WindowStall));
                 }
             }
@@ -125,7 +128,7 @@ impl Connection {
             return;
         }
         let stream = &mut self.streams[at];
-        if stream.is_discarding() && stream.end_written {
+        if stream.is_discarding() {
             return;
         }
         let is_awaited = stream.receiving == Receiving::Body && stream.unreleased == 0;

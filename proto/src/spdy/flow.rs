@@ -76,12 +76,20 @@ impl Connection {
         self.arm_body(at);
     }
 
-    /// The answer is given: nobody will release what came of its request, which must not hold anything back.
+    /// The answer is given: nobody will release what came of its request, which must not hold anything back, and until all
+    /// of it is written nobody waits for the rest.
     pub(super) fn release_rest(&mut self, id: u32) {
         let Some(at) = self.find(id) else { return };
-        let stream = &self.streams[at];
-        if stream.is_asked && stream.sending == Sending::Complete && stream.unreleased > 0 {
-            self.release(StreamId(id), stream.unreleased, self.now);
+        let stream = &mut self.streams[at];
+        if !stream.is_asked || stream.sending != Sending::Complete {
+            return;
+        }
+        if !stream.end_written {
+            stream.body_deadline = None;
+        }
+        let unreleased = stream.unreleased;
+        if unreleased > 0 {
+            self.release(StreamId(id), unreleased, self.now);
         }
     }
 
@@ -89,8 +97,11 @@ impl Connection {
     pub(super) fn open_window(&mut self, at: usize, n: usize) {
         let (window, writer) = (self.window(), self.writer());
         let stream = &mut self.streams[at];
+        if !self.version.has_windows() || stream.receiving != Receiving::Body {
+            return;
+        }
         stream.released += n;
-        if !self.version.has_windows() || stream.receiving != Receiving::Body || stream.released < window / 2 {
+        if stream.released < window / 2 {
             return;
         }
         let delta = mem::take(&mut stream.released);

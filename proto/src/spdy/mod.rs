@@ -137,6 +137,8 @@ pub struct Connection {
     round_trip: Option<Duration>,
     phase: Phase,
     phase_deadline: Option<Instant>,
+    /// When a piece of any stream's message left last.
+    data_written_at: Instant,
     /// Not later than the earliest deadline of a stream.
     stream_deadline: Option<Instant>,
     now: Instant,
@@ -200,6 +202,7 @@ impl Connection {
             round_trip: None,
             phase: Phase::Greeting,
             phase_deadline: None,
+            data_written_at: now,
             stream_deadline: None,
             now,
             closing: None,
@@ -278,8 +281,12 @@ impl Connection {
 
     /// Whether nothing may be read for the sake of what has to be written, or released, first.
     fn is_held_back(&self) -> bool {
-        let is_hoarding = !self.has_sure_window() && self.unreleased >= self.connection_window();
-        self.outbound.len() >= OUT_HIGH || is_hoarding
+        self.outbound.len() >= OUT_HIGH || self.is_hoarding()
+    }
+
+    /// Whether as much was given out, and not released, as a connection's window would let.
+    fn is_hoarding(&self) -> bool {
+        !self.has_sure_window() && self.unreleased >= self.connection_window()
     }
 
     /// How many bytes of a stream's message are welcome: what its queue, and that of the connection, have room for.

@@ -81,6 +81,7 @@ impl Connection {
             self.send_window -= if self.version.has_connection_window() { n as i64 } else { 0 };
             self.queued -= n;
             self.guard.sent_data(&self.settings.limits);
+            self.data_written_at = self.now;
         }
         let had_waited = stream.stall_deadline.is_some();
         // Without having waited it is worth a word only if it had used up much of its room.
@@ -97,9 +98,11 @@ impl Connection {
         if is_last {
             return self.end_is_written(at);
         }
-        self.streams[at].stall_deadline = None;
+        if n > 0 {
+            self.streams[at].stall_deadline = None;
+        }
         self.list(at);
-        if n < before && self.window_of(at) == 0 {
+        if n < before && self.window_of(at) == 0 && self.streams[at].stall_deadline.is_none() {
             self.arm_stall(at);
         }
         if self.version.has_connection_window() && self.send_window <= 0 {

@@ -128,3 +128,58 @@ fn after_a_violation_nothing_comes_but_the_farewell() {
         assert!(!server.fail(StreamId(1), Cause::NodeLost, NOW) && !server.has_outbound());
     }
 }
+
+#[test]
+fn a_body_that_is_refused_by_its_last_frame_ends_its_stream() {
+    let limits = Limits { body_bytes: 10, ..Limits::DEFAULT };
+    for version in Version::ALL {
+        for (more, sent) in [(&[][..], 11), (&[("content-length", "2")], 3), (&[("content-length", "2")], 1)] {
+            let (mut server, mut peer) = server_with(version, limits.clone());
+            let events = feed(&mut server, &[peer.post(1, more), data(1, FIN, &[0; 11][..sent])].concat());
+            assert!(matches!(events.last(), Some((1, Event::Cut(_)))), "{events:?}");
+            let frames = written(&mut server);
+            assert!(data_of(&frames, 1).1 && resets(&frames).is_empty());
+            assert_eq!((server.streams(), server.poll_timeout()), (0, Some(NOW + Limits::DEFAULT.keep_alive_timeout)));
+        }
+    }
+}
+
+#[test]
+fn what_is_held_of_an_answered_request_holds_up_nobody() {
+    let limits = Limits { h2_stream_window: WINDOW, h2_connection_window: WINDOW, ..Limits::DEFAULT };
+    for version in [Version::V2, Version::V3] {
+        let (mut server, mut peer) = server_with(version, limits.clone());
+        feed(&mut server, &[peer.post(1, &[]), data(1, 0, &[0; WINDOW])].concat());
+        assert_eq!(server.room(), 0);
+        // Its answer is complete, but waits for the window; the caller has forgotten the stream.
+        server.send(StreamId(1), response("HTTP/1.1 200 OK\r\n\r\n"), NOW).unwrap();
+        server.send(StreamId(1), zeros(WINDOW + 10), NOW).unwrap();
+        assert_eq!(server.room(), 0);
+        server.send(StreamId(1), http::Event::End, NOW).unwrap();
+        assert!(server.room() > 0);
+        let mut frames = written(&mut server);
+        server.release(StreamId(1), WINDOW, NOW);
+        feed(&mut server, &[numbers(version, WINDOW_UPDATE, &[1, 10]), data(1, FIN, b"x")].concat());
+        frames.append(&mut written(&mut server));
+        assert_eq!((data_of(&frames, 1).0.len(), data_of(&frames, 1).1), (WINDOW + 10, true));
+        assert!(server.is_idle() && resets(&frames).is_empty());
+    }
+}
+
+#[test]
+fn pieces_that_are_never_shown_do_not_count() {
+    let limits = Limits { body_bytes: 3000, h2_connection_window: WINDOW, ..Limits::DEFAULT };
+    for version in Version::ALL {
+        let (mut server, mut peer) = server_with(version, limits.clone());
+        feed(&mut server, &peer.post(1, &[]));
+        let input = [data(1, 0, &[0; 1000]), data(1, 0, &[0; 2001])].concat();
+        server.receive(&input, NOW);
+        assert_eq!(server.poll_event(), Some((StreamId(1), cut(Cause::BodyTooLarge))));
+        assert_eq!(server.unreleased, 0);
+        feed(&mut server, &[peer.post(3, &[]), data(3, 0, b"abc")].concat());
+        feed(&mut server, &peer.post(5, &[]));
+        server.receive(&data(5, 0, b"abc"), NOW);
+        server.limit_body(StreamId(5), 2, NOW).unwrap_err();
+        assert_eq!((server.poll_event(), server.unreleased), (None, 3));
+    }
+}

@@ -114,3 +114,89 @@ fn a_window_that_opens_now_and_then_is_not_shut() {
     }
     assert_eq!(server.stream_queued(StreamId(1)), 2);
 }
+
+#[test]
+fn an_answer_that_waits_is_not_cut_because_its_request_stops() {
+    for version in [Version::V3, Version::V31] {
+        let (mut server, mut peer) = server(version);
+        feed(&mut server, &peer.post(1, &[]));
+        server.send(StreamId(1), response("HTTP/1.1 200 OK\r\nContent-Length: 65546\r\n\r\n"), NOW).unwrap();
+        server.send(StreamId(1), zeros(WINDOW + 10), NOW).unwrap();
+        written(&mut server);
+        let later = NOW + Limits::DEFAULT.body_timeout;
+        server.handle_timeout(later);
+        assert_eq!((server.poll_event(), server.streams()), (None, 1));
+        feed_at(
+            &mut server,
+            &[numbers(version, WINDOW_UPDATE, &[0, 9]), numbers(version, WINDOW_UPDATE, &[1, 9])].concat(),
+            later,
+        );
+        assert_eq!(data_of(&written(&mut server), 1).0.len(), 9);
+        // Its window is what it waits for.
+        let deadline = server.poll_timeout().unwrap();
+        server.handle_timeout(deadline);
+        assert_eq!(server.poll_timeout(), Some(later + Limits::DEFAULT.write_stall));
+        server.handle_timeout(later + Limits::DEFAULT.write_stall);
+        assert_eq!(server.poll_event(), Some((StreamId(1), cut(Cause::WindowStall))));
+    }
+}
+
+#[test]
+fn a_window_that_cannot_be_heard_of_is_not_shut() {
+    let limits = Limits { h2_connection_window: WINDOW, ..Limits::DEFAULT };
+    let (mut server, mut peer) = server_with(Version::V3, limits);
+    feed(&mut server, &peer.get(1, "/"));
+    server.send(StreamId(1), response("HTTP/1.1 200 OK\r\n\r\n"), NOW).unwrap();
+    server.send(StreamId(1), zeros(WINDOW + 1), NOW).unwrap();
+    written(&mut server);
+    feed(&mut server, &[peer.post(3, &[]), data(3, 0, &[0; WINDOW])].concat());
+    assert_eq!(server.room(), 0);
+    let later = NOW + Limits::DEFAULT.write_stall;
+    server.handle_timeout(later);
+    assert_eq!(server.poll_event(), None);
+    server.release(StreamId(3), WINDOW, later);
+    feed_at(&mut server, &numbers(Version::V3, WINDOW_UPDATE, &[1, 1]), later);
+    assert_eq!((data_of(&written(&mut server), 1).0.len(), server.stream_queued(StreamId(1))), (1, 0));
+}
+
+#[test]
+fn whoever_waits_for_its_turn_is_not_late() {
+    let (mut server, mut peer) = server(Version::V31);
+    let fields = head(Version::V31, "GET", "/", &[]);
+    feed(&mut server, &[peer.syn_with(1, FIN, [7 << 5, 0], &fields), peer.syn_with(3, FIN, [0; 2], &fields)].concat());
+    for stream in [1, 3] {
+        server.send(StreamId(stream), response("HTTP/1.1 200 OK\r\n\r\n"), NOW).unwrap();
+    }
+    server.send(StreamId(3), zeros(WINDOW + 1000), NOW).unwrap();
+    server.send(StreamId(1), zeros(10), NOW).unwrap();
+    written(&mut server);
+    // The one that is more urgent takes what there is.
+    feed(&mut server, &numbers(Version::V31, WINDOW_UPDATE, &[3, 100_000]));
+    let mut now = NOW;
+    for _ in 0..10 {
+        now += Limits::DEFAULT.write_stall / 2;
+        feed_at(&mut server, &numbers(Version::V31, WINDOW_UPDATE, &[0, 50]), now);
+        assert_eq!(data_of(&written(&mut server), 3).0.len(), 50);
+        server.handle_timeout(now);
+        while let Some((stream, event)) = server.poll_event() {
+            assert_eq!((stream, event), (StreamId(3), Event::Freed(50)));
+        }
+    }
+    // Nobody takes anything: both are.
+    server.handle_timeout(now + Limits::DEFAULT.write_stall);
+    let late: Vec<_> = core::iter::from_fn(|| server.poll_event()).collect();
+    assert_eq!(late, [1, 3].map(|stream| (StreamId(stream), cut(Cause::WindowStall))));
+}
+
+#[test]
+fn a_window_that_moves_without_letting_anything_through_is_shut() {
+    let (mut server, _) = answering(Version::V3);
+    server.send(StreamId(1), zeros(WINDOW + 10), NOW).unwrap();
+    written(&mut server);
+    let later = NOW + Duration::from_secs(50);
+    let settings = |window: usize| numbers(Version::V3, SETTINGS, &[1, 7, window as u32]);
+    feed_at(&mut server, &[settings(WINDOW + 1), settings(WINDOW)].concat(), later);
+    assert_eq!(written(&mut server), []);
+    server.handle_timeout(NOW + Limits::DEFAULT.write_stall);
+    assert_eq!(server.poll_event(), Some((StreamId(1), cut(Cause::WindowStall))));
+}
