@@ -69,6 +69,7 @@ impl Connection {
                 return Ok(());
             }
             stream.body_room -= len as u64;
+            stream.body_begun += len as u64;
             stream.length_left = stream.length_left.map(|left| left - len as u64);
         }
         self.reading = if len > 0 { Reading::Data { stream: id, is_last, left: len } } else { Reading::Head };
@@ -96,7 +97,6 @@ impl Connection {
         let Some(at) = self.find(id) else { return self.give_back(bytes.len()) };
         let n = bytes.len();
         let stream = &mut self.streams[at];
-        stream.body_read += n as u64;
         if stream.is_discarding() {
             self.give_back(n);
             return self.throw_away(at, n);

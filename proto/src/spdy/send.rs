@@ -109,7 +109,7 @@ impl Connection {
     pub fn limit_body(&mut self, stream: StreamId, max: u64, now: Instant) -> Result<(), Violation> {
         self.now = now;
         let Some(at) = self.find(stream.0) else { return Ok(()) };
-        match max.checked_sub(self.streams[at].body_read) {
+        match max.checked_sub(self.streams[at].body_begun) {
             Some(room) => {
                 self.streams[at].body_room = room;
                 Ok(())

@@ -73,8 +73,8 @@ pub(super) struct Stream {
     pub(super) released: usize,
     /// Body bytes that were given out and not released.
     pub(super) unreleased: usize,
-    /// Body bytes that have come.
-    pub(super) body_read: u64,
+    /// Body bytes that have come, or will with the frame that has begun.
+    pub(super) body_begun: u64,
     /// Body bytes that may still come.
     pub(super) body_room: u64,
     /// Body bytes that have to come, if the head said.
@@ -108,7 +108,7 @@ impl Stream {
             receive_window: 0,
             released: 0,
             unreleased: 0,
-            body_read: 0,
+            body_begun: 0,
             body_room: u64::MAX,
             length_left: None,
             freed: 0,

@@ -130,6 +130,26 @@ fn a_body_larger_than_allowed_is_answered_with_413_or_cut() {
 }
 
 #[test]
+fn a_frame_that_has_begun_counts_in_full_against_a_bound_that_comes_later() {
+    for version in Version::ALL {
+        for (max, is_within) in [(999, false), (1000, true)] {
+            let (mut server, mut peer) = server(version);
+            let frame = data(1, 0, &[0; 1000]);
+            server.receive(&[&peer.post(1, &[])[..], &frame[..HEADER + 1]].concat(), NOW);
+            assert!(matches!(server.poll_event(), Some((_, Event::Part(http::Event::Request(_))))));
+            assert_eq!(server.limit_body(StreamId(1), max, NOW).is_ok(), is_within);
+            let events = feed(&mut server, &frame[HEADER + 1..]);
+            assert_eq!(events.is_empty(), !is_within);
+            let frames = written(&mut server);
+            assert_eq!(data_of(&frames, 1).1, !is_within);
+            // Not one byte more.
+            let more = if is_within { alloc::vec![(1, cut(Cause::BodyTooLarge))] } else { Vec::new() };
+            assert_eq!(feed(&mut server, &data(1, 0, b"x")), more);
+        }
+    }
+}
+
+#[test]
 fn a_head_that_lacks_something_is_answered_with_400() {
     for version in Version::ALL {
         let whole = head(version, "GET", "/", &[]);
