@@ -14,6 +14,7 @@ mod goaway;
 mod hostile;
 mod http2;
 mod socketio;
+mod spdy;
 mod tls;
 mod welcome;
 mod world;
