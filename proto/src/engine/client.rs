@@ -102,7 +102,11 @@ impl Engine {
                 }
             }
             (Some(Protocol::Mux(mux)), Some(stream)) if !is_websocket => {
-                if mux.conn.limit_body(stream, body_bytes, now).is_err() {
+                let is_announced = matches!(request.body, BodySize::Length(length) if length > body_bytes);
+                if is_announced {
+                    mux.conn.fail_with(stream, Cause::BodyTooLarge, Cause::BodyTooLarge.status(), now);
+                }
+                if is_announced || mux.conn.limit_body(stream, body_bytes, now).is_err() {
                     let client = mux.client;
                     self.stats.count(Cause::BodyTooLarge);
                     self.report_refused(carrier, client, &request, Cause::BodyTooLarge.into());

@@ -115,7 +115,7 @@ impl Peer {
         peer
     }
 
-    fn ask(&mut self, world: &mut World, stream: u32, fields: &[(&str, &str)], is_whole: bool) {
+    pub fn ask(&mut self, world: &mut World, stream: u32, fields: &[(&str, &str)], is_whole: bool) {
         self.streams.insert(stream, Heard { window: self.stream_window, ..Heard::default() });
         let flags = if is_whole { END_STREAM | END_HEADERS } else { END_HEADERS };
         world.receive(self.link, &frame(HEADERS, flags, stream, &block(fields)));

@@ -123,13 +123,17 @@ fn a_bound_of_the_virtual_host_holds_for_what_came_with_the_head_too() {
     client.post(&mut world, 1, "/", b"01234567890", true);
     client.post(&mut world, 3, "/", b"01234567890", false);
     client.post(&mut world, 5, "/", b"0123456789", true);
+    // Announced, it is not waited for.
+    let fields =
+        [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/"), ("content-length", "11")];
+    client.ask(&mut world, 7, &fields, false);
     client.read(&mut world);
-    for stream in [1, 3] {
+    for stream in [1, 3, 7] {
         assert_eq!(client.answer(stream).map(|(status, _, end)| (status, end)), Some((413, true)), "{stream}");
     }
     let messages = node.receive(&mut world);
     assert_eq!(messages.len(), 2, "{messages:?}");
     assert_eq!(messages[1].2, b"0123456789"[..]);
-    assert_eq!(accesses(&world), [(Cause::BodyTooLarge, 413), (Cause::BodyTooLarge, 413)]);
-    assert_eq!(world.engine.stats().of(Cause::BodyTooLarge), 2);
+    assert_eq!(accesses(&world), [(Cause::BodyTooLarge, 413); 3]);
+    assert_eq!(world.engine.stats().of(Cause::BodyTooLarge), 3);
 }

@@ -122,6 +122,9 @@ fn a_body_larger_than_allowed_is_answered_with_413() {
         assert_eq!(messages.last().map(|(of, kind, _)| (of, kind.as_str())), Some((&sid, "end")));
         client.end(&mut world, unknown);
         assert!(client.conn.is_idle());
+        let announced = client.post(&mut world, BodySize::Length(20_001));
+        assert_eq!(client.answer(&mut world, announced).map(|(status, _, whole)| (status, whole)), Some((413, true)));
+        assert_eq!(node.receive(&mut world), [], "no node hears of it");
     }
 }
 
