@@ -247,7 +247,7 @@ impl Connection {
 
     /// The version that is spoken, as far as it is known.
     pub fn version(&self) -> Version {
-        self.version
+        if self.doubt == Doubt::Guessed { Version::V3 } else { self.version }
     }
 
     /// The peer has ended its sending direction: it has gone, and the connection closes.
@@ -426,7 +426,7 @@ impl Connection {
 
     /// Whether the queue of a stream may go on into the outbound rope.
     fn is_due(&self) -> bool {
-        let has_window = !self.version.has_connection_window() || self.send_window > 0;
+        let has_window = !self.is_bound() || self.send_window > 0;
         has_window && !self.ready.is_empty() && self.outbound.len() < OUT_TARGET
     }
 

@@ -205,7 +205,7 @@ impl Connection {
             GOAWAY if is_v2 => 4..=8,
             GOAWAY => 8..=8,
             WINDOW_UPDATE => 8..=8,
-            CREDENTIAL if self.version == Version::V3 => return Err(Cause::CredentialUnsupported),
+            CREDENTIAL if self.version() == Version::V3 => return Err(Cause::CredentialUnsupported),
             // Types that nobody knows are ignored (draft 3, 2.2.1).
             _ => {
                 self.on_empty()?;

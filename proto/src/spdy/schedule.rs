@@ -55,7 +55,7 @@ impl Connection {
         if self.version.has_windows() {
             window = window.min(self.streams[at].send_window);
         }
-        if self.version.has_connection_window() {
+        if self.is_bound() {
             window = window.min(self.send_window);
         }
         usize::try_from(window).unwrap_or(0)
@@ -92,7 +92,7 @@ impl Connection {
         if freed > 0 && stream.sending != Sending::Complete {
             self.push_event(id, Event::Freed(freed));
         }
-        if self.version.has_connection_window() && self.send_window <= 0 {
+        if self.is_bound() && self.send_window <= 0 {
             self.ask_version();
         }
         if is_last {
@@ -105,7 +105,7 @@ impl Connection {
         if n < before && self.window_of(at) == 0 && self.streams[at].stall_deadline.is_none() {
             self.arm_stall(at);
         }
-        if self.version.has_connection_window() && self.send_window <= 0 {
+        if self.is_bound() && self.send_window <= 0 {
             self.arm_ready();
         }
     }

@@ -33,7 +33,7 @@ impl Connection {
         if of.flags & UNIDIRECTIONAL != 0 {
             return self.turn_away(id, Cause::FramingMalformed, StatusCode::PROTOCOL_ERROR);
         }
-        if of.slot != 0 && self.version == Version::V3 {
+        if of.slot != 0 && self.version() == Version::V3 {
             return self.turn_away(id, Cause::CredentialUnsupported, StatusCode::INVALID_CREDENTIALS);
         }
         let pairs = text.map(|text| block::read(text, self.version, limits.fields.saturating_add(SPECIAL)));
@@ -51,7 +51,7 @@ impl Connection {
         stream.body_room = limits.body_bytes;
         let result = match &pairs {
             Ok(pairs) => {
-                let head = Head::new(pairs, self.version);
+                let head = Head::new(pairs, self.version());
                 stream.is_head = head.method() == Some(b"HEAD");
                 // Whoever is refused may like its page in HTML too.
                 stream.wants_html = head.find(b"accept").is_some_and(pages::prefers_html);

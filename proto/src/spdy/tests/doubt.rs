@@ -30,6 +30,9 @@ fn a_peer_that_has_taken_all_and_opens_no_window_speaks_3() {
     assert!(feed(&mut server, &numbers(Version::V3, PING, &[8])).is_empty(), "another PING says nothing");
     assert_eq!(server.version(), Version::V31);
     feed(&mut server, &echo);
+    let frames = written(&mut server);
+    assert_eq!((server.version(), data_of(&frames, 1).0.len()), (Version::V31, 0), "it is asked once more");
+    feed(&mut server, &control(Version::V3, PING, 0, &of_kind(&frames, PING)[0].payload));
     assert_eq!(server.version(), Version::V3);
     assert_eq!(data_of(&written(&mut server), 1).0.len(), 100_000 - WINDOW);
     while server.poll_event().is_some() {}
@@ -49,6 +52,41 @@ fn a_peer_that_opens_the_window_speaks_31() {
 }
 
 #[test]
+fn a_peer_may_answer_before_it_opens_the_window() {
+    let (mut server, _, echo) = waiting(Limits::DEFAULT);
+    feed(&mut server, &[echo, update(1, 100_000), update(0, 100_000)].concat());
+    assert_eq!(server.version(), Version::V31);
+    assert_eq!(data_of(&written(&mut server), 1).0.len(), 100_000 - WINDOW);
+}
+
+#[test]
+fn a_wrong_guess_is_taken_back_with_the_books_in_order() {
+    let (mut server, mut peer, echo) = waiting(Limits::DEFAULT);
+    feed(&mut server, &echo);
+    let again = of_kind(&written(&mut server), PING)[0].payload.clone();
+    feed(&mut server, &control(Version::V3, PING, 0, &again));
+    assert_eq!(server.version(), Version::V3);
+    let sent = data_of(&written(&mut server), 1).0.len();
+    while server.poll_event().is_some() {}
+    // More than it allowed is under way: it has to open its window by more than that.
+    feed(&mut server, &update(0, sent as u32));
+    assert_eq!(server.version(), Version::V31);
+    feed(&mut server, &update(1, 1000));
+    server.send(StreamId(1), zeros(1000), NOW).unwrap();
+    assert_eq!(data_of(&written(&mut server), 1).0.len(), 0);
+    feed(&mut server, &update(0, 1000));
+    assert_eq!(data_of(&written(&mut server), 1).0.len(), 1000);
+    // And it was told of ours all the time.
+    feed(&mut server, &peer.post(3, &[]));
+    let most = Limits::DEFAULT.h2_connection_window;
+    for _ in 0..most / 10_000 {
+        feed(&mut server, &data(3, 0, &[0; 10_000]));
+        server.release(StreamId(3), 10_000, NOW);
+    }
+    assert!(written(&mut server).iter().any(|frame| frame.is_control && frame.payload.starts_with(&[0; 4])));
+}
+
+#[test]
 fn short_answers_use_up_the_window_too() {
     let mut server = Connection::server_in_doubt(Settings::with_limits(Limits::DEFAULT), NOW);
     let mut peer = Peer::new(Version::V3);
@@ -63,6 +101,8 @@ fn short_answers_use_up_the_window_too() {
         assert!(pings.is_empty() || stream == 2 * 64 - 1, "asked at 64 KiB");
     }
     feed(&mut server, &control(Version::V3, PING, 0, &echo.expect("it was asked")));
+    let again = of_kind(&written(&mut server), PING)[0].payload.clone();
+    feed(&mut server, &control(Version::V3, PING, 0, &again));
     assert_eq!(data_of(&written(&mut server), 199), (alloc::vec![b'x'; 1024], true));
     assert!(server.is_idle());
 }

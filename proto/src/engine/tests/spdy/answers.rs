@@ -4,8 +4,11 @@ use super::*;
 use crate::http::{self, Request};
 use alloc::string::ToString;
 
+/// The status, the body, and whether that is whole.
+type Answer = (u16, Vec<u8>, bool);
+
 /// Asks by `method` and lets the node say all of it; returns what the client heard.
-fn answered(version: Version, method: &str, says: &[(&str, &[u8])]) -> (Option<(u16, Vec<u8>, bool)>, Option<Cause>) {
+fn answered(version: Version, method: &str, says: &[(&str, &[u8])]) -> (Option<Answer>, Option<Cause>) {
     let (mut world, mut node, mut client) = stage(version, "", "");
     let stream = client.open(&mut world, &Request::builder(method, "/", "example.org").build().unwrap());
     let sid = node.request(&mut world);
