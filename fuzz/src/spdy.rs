@@ -6,6 +6,7 @@ use blastbeat_proto::limits::Limits;
 use blastbeat_proto::spdy::{Connection, Event, Priority, StatusCode, Version};
 use blastbeat_proto::time::{Duration, Instant};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// A connection never holds more than this, whatever it is sent and asked to send here.
 const HELD_MAX: usize = 512 * 1024;
@@ -13,17 +14,24 @@ const HELD_MAX: usize = 512 * 1024;
 // Invariant: cut in any way, the same bytes break the rules or do not, unless the peer has said that it goes; what comes
 // out is whole frames; after the end nothing comes out but one farewell, all input is ignored and no deadline is left;
 // what is held is bounded; nothing panics, in whatever order streams are opened, answered, pushed, released, reset and
-// failed.
+// failed, and whatever waits has its deadline.
 /// Runs one input: the first two bytes say how it is used, and how it is cut; the rest is bytes, or a script of frames.
 pub fn body(data: &[u8]) {
     let Some(([choice, step], data)) = data.split_first_chunk() else { return };
-    let version = Version::ALL[usize::from(choice & 3) % 3];
+    // The fourth is a client of which a server does not know whether it speaks SPDY/3 or SPDY/3.1.
+    let (version, is_doubted) =
+        Version::ALL.get(usize::from(choice & 3)).map_or((Version::V31, true), |version| (*version, false));
     let input = if choice & 4 == 0 { data.to_vec() } else { script(version, data) };
     let is_client = choice & 8 != 0;
     let answers = usize::from(choice >> 4 & 3);
-    let whole = play(version, is_client, &input, usize::MAX, answers);
+    let side = |now| match (is_client, is_doubted) {
+        (true, _) => Connection::client(version, settings(answers), now),
+        (false, true) => Connection::server_in_doubt(settings(answers), now),
+        (false, false) => Connection::server(version, settings(answers), now),
+    };
+    let whole = play(side(Instant::ZERO), is_client, &input, usize::MAX, answers);
     for step in [usize::from(*step) + 1, 1] {
-        let pieces = play(version, is_client, &input, step, answers);
+        let pieces = play(side(Instant::ZERO), is_client, &input, step, answers);
         // Answers change what a stream is when the next frame comes; without any, nothing does.
         if answers == 0 && pieces.0 != Some(Cause::Complete) {
             assert_eq!(pieces, whole, "by {step}");
@@ -127,14 +135,8 @@ fn store(version: Version, block: &[u8], is_begun: &mut bool, out: &mut Vec<u8>)
     out.extend_from_slice(block);
 }
 
-fn play(
-    version: Version,
-    is_client: bool,
-    input: &[u8],
-    step: usize,
-    answers: usize,
-) -> (Option<Cause>, Option<Violation>) {
-    let limits = Limits {
+fn settings(answers: usize) -> Arc<Settings> {
+    Settings::with_limits(Limits {
         head_bytes: 700,
         target_bytes: 100,
         fields: 10,
@@ -150,20 +152,25 @@ fn play(
         h2_empty_frames: 7,
         h2_window_updates: 7,
         ..Limits::DEFAULT
-    };
-    let settings = Settings::with_limits(limits);
-    let mut side = if is_client {
-        Connection::client(version, settings, Instant::ZERO)
-    } else {
-        Connection::server(version, settings, Instant::ZERO)
-    };
+    })
+}
+
+fn play(
+    mut side: Connection,
+    is_client: bool,
+    input: &[u8],
+    step: usize,
+    answers: usize,
+) -> (Option<Cause>, Option<Violation>) {
     for n in 0..if is_client { 3 } else { 0 } {
         open(&mut side, n, Instant::ZERO);
     }
     let (mut kept, mut out, mut turn) = (Vec::new(), Vec::new(), 0);
     let mut owed = Vec::new();
     for (n, piece) in input.chunks(step.min(input.len()).max(1)).enumerate() {
-        let now = Instant::from_millis(n as u64 / 100);
+        // Where it is not the pieces that are looked at, some come late.
+        let now = Instant::from_millis(if answers == 2 { n as u64 * 3000 } else { n as u64 / 100 });
+        side.handle_timeout(now);
         kept.extend_from_slice(piece);
         loop {
             let used = side.receive(&kept, now);
@@ -198,8 +205,9 @@ fn play(
     write(&mut side, &mut out);
     check_frames(&out);
     let end = (side.is_closing(), side.violation());
-    side.handle_timeout(Instant::ZERO + Duration::from_secs(20));
-    side.handle_timeout(Instant::ZERO + Duration::from_secs(3600));
+    let later = Instant::from_millis(3000 * input.len() as u64) + Duration::from_secs(20);
+    side.handle_timeout(later);
+    side.handle_timeout(later + Duration::from_secs(3600));
     if end.0.is_some() {
         assert_eq!(side.receive(b"anything", Instant::ZERO), 8);
         assert!(side.poll_event().is_none() && !side.has_outbound() && side.poll_timeout().is_none());

@@ -44,6 +44,7 @@ impl Connection {
         if has_come(self.stream_deadline) {
             self.end_streams(now);
         }
+        self.check_books();
     }
 
     fn end_phase(&mut self) {

@@ -74,6 +74,7 @@ impl Connection {
         self.give_back(n);
         self.open_window(at, n);
         self.arm_body(at);
+        self.check_books();
     }
 
     /// The answer is given: nobody will release what came of its request, which must not hold anything back, and until all

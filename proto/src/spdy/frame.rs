@@ -117,7 +117,7 @@ impl Version {
         }
     }
 
-    /// The lowest priority.
+    /// The lowest priority; 0 is the highest. The text of draft 2 has them the other way round, which no peer followed.
     pub(super) const fn priority_max(self) -> u8 {
         u8::MAX >> self.priority_shift()
     }

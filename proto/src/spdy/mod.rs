@@ -27,6 +27,7 @@
 //! serves 10,000 clients of SPDY needs half a gigabyte for them.
 
 mod block;
+mod books;
 mod data;
 mod deadline;
 mod deflate;
@@ -344,6 +345,7 @@ impl Connection {
     pub fn outbound(&mut self) -> &mut Rope {
         if self.is_due() {
             self.top_up();
+            self.check_books();
         }
         &mut self.outbound
     }

@@ -99,6 +99,7 @@ impl Connection {
         }
         self.push_gathered();
         self.update_phase();
+        self.check_books();
         if self.closing.is_some() { data.len() } else { used }
     }
 

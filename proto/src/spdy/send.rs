@@ -26,9 +26,10 @@ impl Connection {
     /// client.
     ///
     /// Fields of one hop are left out (Connection and those that it names, Transfer-Encoding, Upgrade, Keep-Alive), and so
-    /// are interim responses; fields of one name become one. The length is kept and counted against. The body of a
-    /// response that has none (to HEAD; 204, 304) is not to be sent: the head completes it. What does not fit into the
-    /// peer's window waits.
+    /// are interim responses; fields of one name become one. SPDY/2 cannot say fields without a value, nor those that are
+    /// called like a part of the first line (Status, Version, ...): they are left out too. The length is kept and counted
+    /// against. The body of a response that has none (to HEAD; 204, 304) is not to be sent: the head completes it. What
+    /// does not fit into the peer's window waits.
     ///
     /// [`Progress::Complete`] says that nothing more may be sent, though some of it may still wait; a server is told no
     /// more of that stream, but for events that wait already, and for a client that never takes it. An [`Event::End`] after
@@ -53,6 +54,7 @@ impl Connection {
         if result != Ok(Progress::Open) {
             self.release_rest(stream.0);
         }
+        self.check_books();
         result
     }
 
