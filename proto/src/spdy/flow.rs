@@ -41,8 +41,12 @@ impl Connection {
             if !self.version.has_connection_window() {
                 return Ok(());
             }
+            let was_bound = self.is_bound();
             self.doubt = Doubt::Settled;
             self.send_window += i64::from(delta);
+            if !was_bound && self.send_window <= 0 {
+                self.arm_ready();
+            }
             return match delta {
                 0 => Err(Cause::FramingMalformed),
                 _ if is_too_large(self.send_window) => Err(Cause::WindowExceeded),

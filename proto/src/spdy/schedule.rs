@@ -111,7 +111,7 @@ impl Connection {
     }
 
     /// The connection's window is shut: all wait for it who have something to write.
-    fn arm_ready(&mut self) {
+    pub(super) fn arm_ready(&mut self) {
         for place in 0..self.ready.len() {
             let at = self.find(self.ready[place].1);
             if let Some(at) = at.filter(|at| self.streams[*at].stall_deadline.is_none()) {

@@ -87,6 +87,24 @@ fn a_wrong_guess_is_taken_back_with_the_books_in_order() {
 }
 
 #[test]
+fn whoever_waits_when_a_guess_is_taken_back_has_a_deadline() {
+    let (mut server, _, echo) = waiting(Limits::DEFAULT);
+    feed(&mut server, &echo);
+    let again = of_kind(&written(&mut server), PING)[0].payload.clone();
+    feed(&mut server, &[update(1, 1 << 20), control(Version::V3, PING, 0, &again)].concat());
+    server.send(StreamId(1), zeros(1 << 20), NOW).unwrap();
+    // Its turn had come, but for the bytes that are to leave first.
+    server.outbound();
+    while server.poll_event().is_some() {}
+    feed(&mut server, &update(0, 1));
+    written(&mut server);
+    assert!(server.stream_queued(StreamId(1)) > 0);
+    assert_eq!(server.poll_timeout(), Some(NOW + Limits::DEFAULT.write_stall));
+    server.handle_timeout(NOW + Limits::DEFAULT.write_stall);
+    assert_eq!(server.poll_event(), Some((StreamId(1), cut(Cause::WindowStall))));
+}
+
+#[test]
 fn short_answers_use_up_the_window_too() {
     let mut server = Connection::server_in_doubt(Settings::with_limits(Limits::DEFAULT), NOW);
     let mut peer = Peer::new(Version::V3);
