@@ -111,6 +111,26 @@ def test_a_window_that_only_spdy_3_1_has(site):
     assert peer.answer(1).body == peer.answer(3).body == pattern(50000)
 
 
+def test_whoever_answers_before_it_opens_its_window(site):
+    """As spdylay does, which has to get the window that it knows of in the other direction too."""
+    peer = Place(site, site.folder, "either", "3.1").peer(polite=False)
+    peer.send(peer.head(path="/bytes?100000"))
+    peer.wait(lambda: peer.asked, "a PING of the server's")
+    peer.ping()
+    peer.send(peer.speaks.window_update(0, WINDOW), peer.speaks.window_update(1, WINDOW))
+    assert peer.answer(1).body == pattern(100000)
+    sent, at, stream = pattern(3 * MEBIBYTE), 0, peer.next_stream
+    peer.send(peer.upload(path="/digest"))
+    while at < len(sent):
+        peer.wait(lambda: min(peer.window(0), peer.window(stream)) > 0, "room")
+        room = min(peer.window(0), peer.window(stream), 16384)
+        peer.sent(stream, len(sent[at:at + room]))
+        peer.send(data(stream, sent[at:at + room]))
+        at += room
+    peer.send(data(stream, b"", FIN))
+    assert peer.answer(stream).body == f"{len(sent)} {hashlib.sha256(sent).hexdigest()}".encode()
+
+
 def test_whoever_says_nothing_of_a_window_has_none(site):
     peer = Place(site, site.folder, "either", "3").peer(polite=False)
     peer.send(peer.head(path="/bytes?50000"), peer.head(path="/bytes?50000"))
