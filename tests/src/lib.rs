@@ -26,6 +26,8 @@ pub mod simulation;
 pub mod socketio;
 pub mod socketio_stage;
 pub mod sockets;
+pub mod spdy_frames;
+pub mod spdy_stage;
 pub mod stage;
 
 use std::sync::Arc;

@@ -30,6 +30,16 @@ mod socketio_recovery;
 mod socketio_rooms;
 #[path = "scenarios/socketio_upgrade.rs"]
 mod socketio_upgrade;
+#[path = "scenarios/spdy.rs"]
+mod spdy;
+#[path = "scenarios/spdy_doors.rs"]
+mod spdy_doors;
+#[path = "scenarios/spdy_ends.rs"]
+mod spdy_ends;
+#[path = "scenarios/spdy_flow.rs"]
+mod spdy_flow;
+#[path = "scenarios/spdy_pushes.rs"]
+mod spdy_pushes;
 #[path = "scenarios/tls.rs"]
 mod tls;
 #[path = "scenarios/websockets.rs"]
