@@ -5,6 +5,7 @@ mod ends;
 mod handshake;
 mod hostile;
 mod hosts;
+mod spdy;
 mod traffic;
 
 use super::*;
