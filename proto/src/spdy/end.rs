@@ -7,8 +7,42 @@ use super::frame::{Farewell, StatusCode};
 use super::stream::{Receiving, Sending, Stream};
 use super::{Connection, Event};
 use crate::error::Cause;
+use crate::time::Instant;
 
 impl Connection {
+    /// The peer has ended its sending direction: it has gone, and the connection closes.
+    pub fn receive_eof(&mut self, now: Instant) {
+        self.now = now;
+        if self.closing.is_none() {
+            let cause = if self.streams.is_empty() { Cause::Complete } else { Cause::ClientGone };
+            self.close(cause);
+        }
+    }
+
+    /// Lets no further stream in; the connection closes when those under way are through. The peer is told at once which
+    /// of its streams are served, so it may safely repeat those that it sends before it learns of this: they are refused.
+    pub fn close_after_responses(&mut self, now: Instant) {
+        self.now = now;
+        if self.closing.is_some() || self.is_draining {
+            return;
+        }
+        self.is_draining = true;
+        let (writer, last_good) = (self.writer(), self.last_accepted);
+        self.outbound.push_with(16, |out| writer.go_away(out, last_good, Farewell::Ok));
+        if self.streams.is_empty() {
+            self.close(Cause::Complete);
+        }
+    }
+
+    /// Closes the connection for `cause`, with a GOAWAY that tells the peer which of its streams were looked at. Streams
+    /// under way are cut.
+    pub fn close_now(&mut self, cause: Cause, now: Instant) {
+        self.now = now;
+        if self.closing.is_none() {
+            self.say_farewell(cause, Farewell::Ok);
+        }
+    }
+
     /// Ends a stream before its time, and says so if what the caller waits for was not complete, or never will be taken;
     /// `code` is for the peer, where it does not know.
     pub(super) fn cut(&mut self, stream: u32, cause: Cause, code: Option<StatusCode>) {

@@ -61,7 +61,7 @@ use crate::time::{Duration, Instant};
 use deadline::Phase;
 use deflate::{Deflater, INFLATER_BYTES, Inflater};
 use doubt::Doubt;
-use frame::{Farewell, INITIAL_WINDOW_SIZE, MAX_31, MAX_CONCURRENT_STREAMS, WINDOW, Writer};
+use frame::{INITIAL_WINDOW_SIZE, MAX_31, MAX_CONCURRENT_STREAMS, WINDOW, Writer};
 use receive::{Guard, Reading};
 use stream::{Receiving, Stream};
 
@@ -251,15 +251,6 @@ impl Connection {
         if self.doubt == Doubt::Guessed { Version::V3 } else { self.version }
     }
 
-    /// The peer has ended its sending direction: it has gone, and the connection closes.
-    pub fn receive_eof(&mut self, now: Instant) {
-        self.now = now;
-        if self.closing.is_none() {
-            let cause = if self.streams.is_empty() { Cause::Complete } else { Cause::ClientGone };
-            self.close(cause);
-        }
-    }
-
     /// What happened.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<(StreamId, Event)> {
@@ -315,30 +306,6 @@ impl Connection {
     /// Whether more of a stream's message is to come from the peer.
     pub fn is_receiving(&self, stream: StreamId) -> bool {
         self.find(stream.0).is_some_and(|at| self.streams[at].receiving != Receiving::Complete)
-    }
-
-    /// Lets no further stream in; the connection closes when those under way are through. The peer is told at once which
-    /// of its streams are served, so it may safely repeat those that it sends before it learns of this: they are refused.
-    pub fn close_after_responses(&mut self, now: Instant) {
-        self.now = now;
-        if self.closing.is_some() || self.is_draining {
-            return;
-        }
-        self.is_draining = true;
-        let (writer, last_good) = (self.writer(), self.last_accepted);
-        self.outbound.push_with(16, |out| writer.go_away(out, last_good, Farewell::Ok));
-        if self.streams.is_empty() {
-            self.close(Cause::Complete);
-        }
-    }
-
-    /// Closes the connection for `cause`, with a GOAWAY that tells the peer which of its streams were looked at. Streams
-    /// under way are cut.
-    pub fn close_now(&mut self, cause: Cause, now: Instant) {
-        self.now = now;
-        if self.closing.is_none() {
-            self.say_farewell(cause, Farewell::Ok);
-        }
     }
 
     /// Bytes to be written, brought up to date. Call [`Rope::advance`] for what was.
