@@ -6,6 +6,10 @@ use alloc::vec::Vec;
 use super::frame::Version;
 use crate::error::Cause;
 
+/// Names up to this many are each held against all before it: of more, as many as an operator may allow, that would take
+/// longer than to sort them.
+const SCAN_MAX: usize = 128;
+
 /// A name and its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pair<'b> {
@@ -35,16 +39,23 @@ pub(super) fn read(block: &[u8], version: Version, most: usize) -> Result<Vec<Pa
     if count > most {
         return Err(Cause::FieldsTooMany);
     }
+    let is_long = count > SCAN_MAX;
     let mut pairs = Vec::with_capacity(count);
     for _ in 0..count {
         let pair = Pair { name: string(&mut rest, version)?, value: string(&mut rest, version)? };
-        if !is_name(pair.name) || !is_value(pair.value) || pairs.iter().any(|other: &Pair<'_>| other.name == pair.name)
-        {
+        let is_known = || pairs.iter().any(|other: &Pair<'_>| other.name == pair.name);
+        if !is_name(pair.name) || !is_value(pair.value) || !is_long && is_known() {
             return Err(Cause::BlockMalformed);
         }
         pairs.push(pair);
     }
-    if rest.is_empty() { Ok(pairs) } else { Err(Cause::BlockMalformed) }
+    if rest.is_empty() && !(is_long && has_twins(&pairs)) { Ok(pairs) } else { Err(Cause::BlockMalformed) }
+}
+
+fn has_twins(pairs: &[Pair<'_>]) -> bool {
+    let mut names: Vec<&[u8]> = pairs.iter().map(|pair| pair.name).collect();
+    names.sort_unstable();
+    names.windows(2).any(|two| two[0] == two[1])
 }
 
 const fn width(version: Version) -> usize {
@@ -233,6 +244,15 @@ mod tests {
                 assert_eq!(read(&whole[..end], version, 2), Err(Cause::BlockMalformed), "{end}");
             }
             assert_eq!(read(&[&whole[..], b"x"].concat(), version, 2), Err(Cause::BlockMalformed));
+        }
+        let names: Vec<_> = (0..2 * SCAN_MAX).map(|n| alloc::format!("x-{n}")).collect();
+        let mut many: Vec<_> = names.iter().map(|name| (&name[..], "y")).collect();
+        for version in Version::ALL {
+            assert_eq!(read(&block(version, &many), version, 1000).unwrap().len(), 2 * SCAN_MAX);
+        }
+        many[7].0 = "x-200";
+        for version in Version::ALL {
+            assert_eq!(read(&block(version, &many), version, 1000), Err(Cause::BlockMalformed));
         }
         // The writer makes names lower case; a peer may not.
         assert_eq!(read(b"\0\x01\0\x01A\0\x01x", Version::V2, 2), Err(Cause::BlockMalformed));
