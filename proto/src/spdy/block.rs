@@ -90,6 +90,18 @@ fn is_value(value: &[u8]) -> bool {
     memchr::memchr(0, value).is_none() || value.split(|byte| *byte == 0).all(|value| !value.is_empty())
 }
 
+/// Whether who reads the value of a field may pass for somebody.
+fn is_secret(name: &[u8]) -> bool {
+    let secret: &[u8] = match name.len() {
+        6 => b"cookie",
+        10 => b"set-cookie",
+        13 => b"authorization",
+        19 => b"proxy-authorization",
+        _ => return false,
+    };
+    name.eq_ignore_ascii_case(secret)
+}
+
 /// Bytes of a token (RFC 9110, 5.6.2) but for capitals.
 const NAME: [bool; 256] = {
     let mut table = [false; 256];
@@ -113,12 +125,13 @@ pub(super) struct BlockWriter<'o> {
     version: Version,
     start: usize,
     count: u32,
+    is_secret: bool,
 }
 
 impl<'o> BlockWriter<'o> {
     pub(super) fn new(out: &'o mut Vec<u8>, version: Version) -> Self {
         let start = out.len();
-        let mut writer = Self { out, version, start, count: 0 };
+        let mut writer = Self { out, version, start, count: 0, is_secret: false };
         writer.number(0);
         writer
     }
@@ -157,13 +170,16 @@ impl<'o> BlockWriter<'o> {
         self.put_number(length, self.out.len() - start);
     }
 
-    pub(super) fn finish(self) {
+    /// Ends the block; returns whether a field in it is [secret](is_secret).
+    pub(super) fn finish(self) -> bool {
         let mut this = self;
         this.put_number(this.start, this.count as usize);
+        this.is_secret
     }
 
     fn name(&mut self, name: &[u8]) {
         self.count += 1;
+        self.is_secret |= is_secret(name);
         self.number(name.len());
         let start = self.out.len();
         self.out.extend_from_slice(name);

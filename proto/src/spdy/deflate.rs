@@ -4,6 +4,9 @@
 //! long as the connection lives. Decompression is flate2's. Compression is ours: a general compressor keeps some 300 KiB
 //! for each connection and builds tables for blocks of a few hundred bytes; this one keeps [`WINDOW`] bytes twice over and
 //! looks in one place for what a response has in common with the last one, or with the dictionary.
+//!
+//! How short a block becomes tells what it has in common with others: who may choose a part of a head can guess at the rest
+//! by it (the attack CRIME, 2012). A block with a secret in it is written as it is, and nothing refers into it, or across.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -63,8 +66,8 @@ impl Deflater {
         &mut self.history
     }
 
-    /// Appends the block, compressed, to `out`.
-    pub(super) fn finish_block(&mut self, out: &mut Vec<u8>) {
+    /// Appends the block to `out`, compressed unless it `is_secret`.
+    pub(super) fn finish_block(&mut self, out: &mut Vec<u8>, is_secret: bool) {
         if let Some(head) = self.head.take() {
             out.extend_from_slice(&head);
         }
@@ -73,6 +76,11 @@ impl Deflater {
         bits.push(0b010, 3);
         let mut at = self.start;
         let end = self.history.len();
+        if is_secret {
+            self.history[at..].iter().for_each(|byte| bits.literal(*byte));
+            self.places.fill(0);
+            at = end;
+        }
         while at + MATCH_MIN <= end {
             let candidate = self.note(at);
             let length = candidate.map_or(0, |earlier| self.matching(earlier, at));
@@ -309,7 +317,7 @@ mod tests {
                 block.extend_from_slice(&vec![b'a' + (round % 20) as u8; entropy.below(600) as usize]);
                 deflater.block().extend_from_slice(&block);
                 let mut out = Vec::new();
-                deflater.finish_block(&mut out);
+                deflater.finish_block(&mut out, round % 7 == 5);
                 let inflater = inflater.get_or_insert_with(|| Inflater::new(version));
                 assert_eq!(inflated(inflater, &out, 1 + round as usize), block, "{version}, {round}");
                 assert!(deflater.held() < 40_000);
@@ -327,11 +335,31 @@ mod tests {
             .map(|_| {
                 let mut out = Vec::new();
                 deflater.block().extend_from_slice(block);
-                deflater.finish_block(&mut out);
+                deflater.finish_block(&mut out, false);
                 out.len()
             })
             .collect();
         assert!(sizes[0] < block.len() * 3 / 4 && sizes[1] < 16 && sizes[2] < 16, "{sizes:?}");
+    }
+
+    #[test]
+    fn no_length_tells_what_a_secret_block_has_in_common_with_others() {
+        let guesses = ["sid=0123456789abcdef", "sid=fedcba9876543210"];
+        // The guess before the secret, in one block with it, and behind it.
+        let lengths = guesses.map(|guess| {
+            let guess = [b"location\0\0\0\x17", guess.as_bytes(), b"/x/"].concat();
+            let secret = b"set-cookie\0\0\0\x14sid=0123456789abcdef";
+            let mut deflater = Deflater::new(Version::V3);
+            [(&guess[..], false), (secret, true), (&[&guess[..], secret].concat(), true), (&guess, false)].map(
+                |(block, is_secret)| {
+                    let mut out = Vec::new();
+                    deflater.block().extend_from_slice(block);
+                    deflater.finish_block(&mut out, is_secret);
+                    out.len()
+                },
+            )
+        });
+        assert_eq!(lengths[0], lengths[1]);
     }
 
     #[test]
@@ -355,7 +383,7 @@ mod tests {
         let mut out = Vec::new();
         let mut deflater = Deflater::new(Version::V2);
         deflater.block().extend_from_slice(b"anything");
-        deflater.finish_block(&mut out);
+        deflater.finish_block(&mut out, false);
         let refused = Err(Cause::CompressionMalformed);
         assert_eq!(Inflater::new(Version::V3).inflate(&out, &mut Vec::with_capacity(100)), refused);
         assert_eq!(Inflater::new(Version::V3).inflate(b"\x78\x9c\xff\xff", &mut Vec::with_capacity(100)), refused);

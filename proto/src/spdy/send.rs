@@ -346,7 +346,7 @@ impl Connection {
         let deflater = self.deflater.get_or_insert_with(|| Deflater::new(version));
         let mut block = BlockWriter::new(deflater.block(), version);
         write(&mut block);
-        block.finish();
+        let is_secret = block.finish();
         let fixed = if kind == SYN_STREAM { SYN_STREAM_FIXED } else { version.reply_fixed() };
         self.outbound.push_with(256, |out| {
             let start = out.len();
@@ -359,7 +359,7 @@ impl Connection {
                 out.push((priority as u8) << version.priority_shift());
             }
             out.resize(fields + fixed, 0);
-            deflater.finish_block(out);
+            deflater.finish_block(out, is_secret);
             let len = (out.len() - fields) as u32;
             out[start + 5..start + 8].copy_from_slice(&len.to_be_bytes()[1..]);
         });

@@ -154,3 +154,25 @@ fn what_is_written_first_leaves_room_for_what_is_more_urgent() {
     assert!(place <= 5, "behind what was in the rope already: {place}");
     assert_eq!(data_of(&frames, 1).0.len(), 1 << 20);
 }
+
+#[test]
+fn heads_with_a_secret_tell_nothing_by_their_length() {
+    for version in Version::ALL {
+        let lengths = |field: &str| {
+            let (mut server, mut peer) = server(version);
+            [1, 3].map(|stream| {
+                feed(&mut server, &peer.get(stream, "/"));
+                let head = alloc::format!("HTTP/1.1 204 No Content\r\n{field}: session=0123456789\r\n\r\n");
+                server.send(StreamId(stream), response(&head), NOW).unwrap();
+                let frames = written(&mut server);
+                peer.fields(of_kind(&frames, SYN_REPLY)[0]);
+                of_kind(&frames, SYN_REPLY)[0].payload.len()
+            })
+        };
+        let [first, again] = lengths("X-Known");
+        assert!(again < first / 2, "{version}: {again} of {first}");
+        let [first, again] = lengths("Set-Cookie");
+        // The first has the head of the whole stream before it.
+        assert_eq!(first - again, 6, "{version}");
+    }
+}
