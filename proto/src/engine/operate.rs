@@ -66,6 +66,10 @@ impl Engine {
             Stage::Open if link.is_handshaking() => self.on_handshake_deadline(slot, now),
             Stage::Open => match &mut link.protocol {
                 Protocol::Http(http) => {
+                    // Who has begun, and not gone on, is answered as if that had been the beginning of HTTP/1.
+                    if http.is_unclear && http.conn.poll_timeout().is_some_and(|at| at <= now) {
+                        http.conn.receive(link.inbox.unread(), now);
+                    }
                     http.conn.handle_timeout(now);
                     // At once: what else is due now must not end a session that has its page for another cause.
                     self.notice_close(slot, now);

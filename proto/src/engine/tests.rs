@@ -521,6 +521,23 @@ fn the_log_tells_the_status_of_a_page_that_a_stalled_upload_got() {
     assert_eq!(access, Some((Cause::BodyTimeout, 408)));
 }
 
+#[test]
+fn a_beginning_that_might_be_of_any_protocol_is_answered_in_time() {
+    let ini = INI.replacen("bind = 127.0.0.1:80", "bind = 127.0.0.1:80 h2c spdy=2,3.1", 1);
+    for (begun, answer) in [("", ""), ("PRI * H", "HTTP/1.1 408 "), ("G", "HTTP/1.1 408 ")] {
+        let mut world = World::new(&ini);
+        let client = world.client(begun);
+        world.pass(Duration::from_secs(31));
+        assert!(world.read(client).starts_with(answer), "{begun}");
+        let refused = world.reports.iter().filter(|report| matches!(report, Report::ClientRefused { .. })).count();
+        assert_eq!(
+            (refused, world.engine.stats().of(Cause::HeadTimeout)),
+            (usize::from(!begun.is_empty()), 1),
+            "{begun}"
+        );
+    }
+}
+
 const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: example.org\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
