@@ -5,6 +5,7 @@ mod guest;
 mod node;
 mod script;
 mod setup;
+mod spdy;
 mod streams;
 mod talk;
 mod tunnel;

@@ -88,7 +88,8 @@ fn script(version: Version, mut data: &[u8]) -> Vec<u8> {
     out
 }
 
-fn control(out: &mut Vec<u8>, version: Version, kind: u16, flags: u8, payload: &[u8]) {
+/// Appends a control frame.
+pub fn control(out: &mut Vec<u8>, version: Version, kind: u16, flags: u8, payload: &[u8]) {
     out.extend_from_slice(&version.first_bytes());
     out.extend_from_slice(&kind.to_be_bytes());
     out.push(flags);
@@ -98,9 +99,9 @@ fn control(out: &mut Vec<u8>, version: Version, kind: u16, flags: u8, payload: &
 
 /// A header block of lines `name=value`, behind what every head has if it `is_whole`.
 fn block(version: Version, kind: u8, is_whole: bool, lines: &[u8]) -> Vec<u8> {
-    let (width, names): (usize, [&[u8]; 6]) = match version {
-        Version::V2 => (2, [b"method", b"url", b"version", b"host", b"scheme", b"status"]),
-        Version::V3 | Version::V31 => (4, [b":method", b":path", b":version", b":host", b":scheme", b":status"]),
+    let names: [&[u8]; 6] = match version {
+        Version::V2 => [b"method", b"url", b"version", b"host", b"scheme", b"status"],
+        Version::V3 | Version::V31 => [b":method", b":path", b":version", b":host", b":scheme", b":status"],
     };
     let values: [&[u8]; 6] = [b"POST", b"/", b"HTTP/1.1", b"a", b"http", b"200 OK"];
     let mut pairs: Vec<(&[u8], &[u8])> = names.into_iter().zip(values).collect();
@@ -113,6 +114,12 @@ fn block(version: Version, kind: u8, is_whole: bool, lines: &[u8]) -> Vec<u8> {
         let at = line.iter().position(|byte| *byte == b'=').unwrap_or(line.len());
         pairs.push((&line[..at], line.get(at + 1..).unwrap_or_default()));
     }
+    write_pairs(version, &pairs)
+}
+
+/// The names and values of a head, as they are compressed.
+pub fn write_pairs(version: Version, pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let width = if version == Version::V2 { 2 } else { 4 };
     let number = |number: usize| (number as u32).to_be_bytes()[4 - width..].to_vec();
     let mut block = number(pairs.len());
     for (name, value) in pairs {
@@ -122,7 +129,7 @@ fn block(version: Version, kind: u8, is_whole: bool, lines: &[u8]) -> Vec<u8> {
 }
 
 /// A block as zlib stores it without compressing it; the stream's own head before the first one.
-fn store(version: Version, block: &[u8], is_begun: &mut bool, out: &mut Vec<u8>) {
+pub fn store(version: Version, block: &[u8], is_begun: &mut bool, out: &mut Vec<u8>) {
     if !core::mem::replace(is_begun, true) {
         let sum: u32 = if version == Version::V2 { 0xdfa2_51b2 } else { 0xe3c6_a7c2 };
         out.extend_from_slice(&[0x78, 0xbb]);

@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use blastbeat_proto::http::{Event, Request, Response, Settings};
 use blastbeat_proto::http1::Connection;
 use blastbeat_proto::limits::Limits;
+use blastbeat_proto::spdy::Version;
 use blastbeat_proto::time::Instant;
 use bytes::Bytes;
 
 use super::guest::{Ear, Guests};
 use super::script::Script;
+use super::spdy::Spdy;
 use super::streams::Streams;
 use super::talk::{self, Talk};
 use super::world::Wire;
@@ -37,6 +39,10 @@ pub struct Client {
     said: u32,
     name: char,
     streams: Streams,
+    /// The versions of SPDY that it may choose from.
+    pub versions: Vec<Version>,
+    /// Once it has chosen one.
+    spdy: Option<Spdy>,
     ear: Ear,
 }
 
@@ -67,6 +73,8 @@ impl Client {
             said: 0,
             name: 'c',
             streams: Streams::default(),
+            versions: Vec::new(),
+            spdy: None,
             ear: Ear::default(),
         }
     }
@@ -139,13 +147,22 @@ impl Client {
         }
     }
 
-    /// Plans to send a frame of HTTP/2, from its first byte on if it has sent nothing else.
+    /// Plans to send a frame of HTTP/2, or of SPDY where its listener speaks it, from its first byte on if it has sent
+    /// nothing else.
     pub fn browse(&mut self, script: &mut Script<'_>) {
-        if self.talk.is_none() {
-            self.is_sound = false;
-            let bytes = self.streams.speak(script);
-            self.wire.to_send.extend(bytes);
+        if self.talk.is_some() {
+            return;
         }
+        self.is_sound = false;
+        if !self.streams.has_begun() && self.spdy.is_none() && !self.versions.is_empty() {
+            let choice = usize::from(script.byte());
+            self.spdy = self.versions.get(choice % (self.versions.len() + 1)).map(|version| Spdy::new(*version));
+        }
+        let bytes = match &mut self.spdy {
+            Some(spdy) => spdy.speak(script),
+            None => self.streams.speak(script),
+        };
+        self.wire.to_send.extend(bytes);
     }
 
     /// Plans to speak for a client of socket.io: by requests, on streams if it has any, or by its WebSocket.
@@ -154,6 +171,11 @@ impl Client {
             return;
         }
         self.is_sound = false;
+        if let Some(spdy) = &mut self.spdy {
+            let ask = guests.ask(&mut self.ear, script);
+            let bytes = spdy.visit(&ask);
+            return self.wire.to_send.extend(bytes);
+        }
         let bytes = match (self.ear.is_websocket, self.streams.has_begun()) {
             (true, _) => guests.frame(&self.ear, script),
             (false, true) if script.byte() % 4 == 3 => self.streams.frame(&guests.frame(&self.ear, script), script),

@@ -305,7 +305,7 @@ impl Node {
         }
     }
 
-    /// Says something to clients of socket.io.
+    /// Says something to clients of socket.io, or pushes.
     pub fn pack(&mut self, script: &mut Script<'_>, others: &[Sid]) {
         let choice = script.byte();
         let sid = self.choose(choice / 16, script, others);
@@ -353,6 +353,12 @@ impl Node {
             ("timeout", b"1"),
             ("websocket", b"plain"),
             ("websocket/binary", b"\0\xff"),
+            ("push", b"HTTP/1.1 200 OK\r\nUrl: /pushed\r\n\r\n"),
+            ("push", b"HTTP/1.1 200 OK\r\n:path: /pushed\r\nContent-Length: 5\r\n\r\nHel"),
+            ("push", b"HTTP/1.1 200 OK\r\nUrl: /pushed\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            ("body", b"lo"),
+            ("body", b"5\r\nHello\r\n0\r\n\r\n"),
+            ("chunk", large.as_bytes()),
         ]);
         if kind == "retry" {
             self.note_retry(&sid);

@@ -88,6 +88,14 @@ const SETUPS: &[&str] = &[
      [blastbeat:example.org]\nnode = one\nnode = two\nnode = app:welcome\n",
     "[blastbeat]\nbind-ssl = *:443\nzmq = tcp://*:5000\ncertificate = c\nkey = k\nsocketio-recovery = 20\n\
      engineio = /engine.io/ 4 3\n[blastbeat:*]\nnode = one\nnode = *\n",
+    "[blastbeat]\nbind = *:80 h2c spdy=2,3.1\nbind = *:81 proxy spdy=3\nbind = *:82 spdy=3,3.1\nzmq = tcp://*:5000\n\
+     credit = 200\nnode-loss = move\nsocketio-recovery = 20\nengineio = /engine.io/ 4 3\n\
+     [blastbeat:*]\nnode = one\nnode = t*\n[blastbeat:example.org]\nnode = one\nnode = two\nnode = app:welcome\n",
+    "[blastbeat]\nbind = *:80 h2c spdy=2,3,3.1\nbind = *:81 spdy=2,3\nzmq = tcp://*:5000\nmemory = 1\n\
+     writequeue-buffer = 900\nwritequeue-high = 200\nh2-stream-queue = 300\nh2-stream-window = 16384\n\
+     h2-connection-window = 65536\nnode-queue-high = 100\nredispatch = all\nnode-queue-buffer = 700\n\
+     retry-buffer = 60\nmax-body = 900\nh2-streams = 4\nh2-resets = 9\nh2-errors = 5\nh2-pings = 9\ncredit = 64\n\
+     write-stall = 3\nmax-head = 400\nsessions = 6\n[blastbeat:*]\nnode = one\nnode = *\nnode-capacity = 3\n",
 ];
 
 /// Answers with what it is sent, then with more than a client's queue likes, piece by piece as there is room.

@@ -12,6 +12,7 @@ use blastbeat_proto::entropy::SeededEntropy;
 use blastbeat_proto::error::Cause;
 use blastbeat_proto::message::Sid;
 use blastbeat_proto::proxy;
+use blastbeat_proto::spdy::Version;
 use blastbeat_proto::tape::{Recorder, replay};
 use blastbeat_proto::time::{Duration, Instant};
 use blastbeat_proto::tls::WallClock;
@@ -159,8 +160,10 @@ impl World {
         let address = script.pick(&[[10, 0, 0, 1], [192, 0, 2, 1]]);
         let Some((listener, proxied)) = self.listener(script, true) else { return };
         let is_tls = self.engine.config().listeners[listener.0 as usize].is_tls();
+        let versions = self.versions(listener);
         let Some(link) = self.accept(listener, PeerAddr::Ip(SocketAddr::from((address, 4000)))) else { return };
         let mut client = Client::new(Wire::new(link), self.clients.len());
+        client.versions = versions;
         if proxied {
             let version = script.pick(&[proxy::Version::V1, proxy::Version::V2]);
             let ends = script
@@ -215,6 +218,20 @@ impl World {
         let index = fitting[script.place(fitting.len())?];
         let id = ListenerId(index as u32);
         (!self.held.contains(&id)).then_some((id, listeners[index].1))
+    }
+
+    /// The versions of SPDY that a listener speaks in clear text.
+    fn versions(&self, listener: ListenerId) -> Vec<Version> {
+        let Serves::Http { tls: false, spdy, .. } = self.engine.config().listeners[listener.0 as usize].serves else {
+            return Vec::new();
+        };
+        let allowed = [spdy.v2, spdy.v3, spdy.v31];
+        Version::ALL
+            .into_iter()
+            .zip(allowed)
+            .filter(|(_, is_allowed)| *is_allowed)
+            .map(|(version, _)| version)
+            .collect()
     }
 
     pub fn with_client(&mut self, script: &mut Script<'_>, act: impl Fn(&mut Client, &mut Script<'_>, &[Sid])) {
