@@ -4,26 +4,32 @@
 //!
 //! * a node gets each request once, with exactly its body, and an end for each that it did not give back;
 //! * a request that must not be repeated reaches a second node only when the first gave it back;
-//! * a client gets answers in the order of its requests; an answer that a node has given completely arrives exactly so,
-//!   whatever became of other clients and nodes; anything else is one of the server's own pages, or a cut;
+//! * a client gets answers in the order of its requests, or each on its own stream by SPDY; an answer that a node has given
+//!   completely arrives exactly so, whatever became of other clients and nodes; anything else is one of the server's own
+//!   pages, or a cut;
 //! * at the end, when all clients have gone, the server holds nothing, and its recording replays.
 //!
 //! The engine's own invariants are checked after every single input.
+
+mod streams;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use blastbeat_proto::entropy::{Entropy, SeededEntropy};
+use blastbeat_proto::spdy::Version;
 
 use crate::host::Host;
 use crate::sim::Sim;
 use crate::stage::{Casting, Client, Node, Stage, show};
 use crate::{packet, stage::Message};
+use streams::Streams;
 
 const NODES: [&str; 4] = ["n1", "n2", "pool-1", "pool-2"];
 
 const INI: &str = "[blastbeat]
-bind = 127.0.0.1:0
+bind = 127.0.0.1:0 spdy=2,3.1
+bind = 127.0.0.1:0 spdy=3
 zmq = tcp://127.0.0.1:0
 ping-freq = 1
 node-timeout = 6
@@ -95,6 +101,8 @@ struct Browser {
     received: Vec<u8>,
     /// Requests without a complete response, oldest first.
     waiting: VecDeque<usize>,
+    /// What it has instead of the three, if it speaks SPDY.
+    streams: Option<Streams>,
     /// It has gone, or was ended: nothing more is expected.
     over: bool,
 }
@@ -156,17 +164,23 @@ impl World {
     /// A client asks for something, on a new connection or on one that it has.
     fn ask(&mut self) {
         let open: Vec<usize> = (0..self.browsers.len())
-            .filter(|place| !self.browsers[*place].over && !self.browsers[*place].http_1_0)
+            .filter(|place| {
+                let browser = &self.browsers[*place];
+                !browser.over && !browser.http_1_0 && !browser.streams.as_ref().is_some_and(Streams::is_leaving)
+            })
             .collect();
         let place = if open.is_empty() || (open.len() < 12 && self.below(3) == 0) {
-            let client = self.stage.client();
-            let http_1_0 = self.below(6) == 0;
+            let version = Version::ALL.get(self.below(12)).copied();
+            let streams = version.map(|version| Streams::new(&mut self.stage, version));
+            let client = streams.as_ref().map(Streams::client).unwrap_or_else(|| self.stage.client());
+            let http_1_0 = streams.is_none() && self.below(6) == 0;
             self.browsers.push(Browser {
                 client,
                 http_1_0,
                 unsent: VecDeque::new(),
                 received: Vec::new(),
                 waiting: VecDeque::new(),
+                streams,
                 over: false,
             });
             self.browsers.len() - 1
@@ -182,6 +196,11 @@ impl World {
             }
             _ => Vec::new(),
         };
+        if self.browsers[place].streams.is_some() {
+            let with_length = self.below(2) == 0;
+            self.requests.push(Request { method, body, deliveries: 0, retries: 0, answer: None });
+            return self.ask_on_stream(place, number, with_length);
+        }
         let version = if self.browsers[place].http_1_0 { "1.0" } else { "1.1" };
         let mut text = format!("{method} /{number} HTTP/{version}\r\nHost: a\r\n").into_bytes();
         if self.below(2) == 0 && version == "1.1" && !body.is_empty() {
@@ -347,7 +366,10 @@ impl World {
             }
         }
         for place in 0..self.browsers.len() {
-            self.read(place);
+            match self.browsers[place].streams {
+                Some(_) => self.read_streams(place),
+                None => self.read(place),
+            }
         }
         self.stage.host().reports().clear();
     }
