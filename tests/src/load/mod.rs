@@ -98,16 +98,17 @@ impl Run {
         let start = Instant::now();
         let stop = start + plan.time;
         let mut started: u64 = 0;
+        // At a rate each request is made that was due in time, though it be late.
+        let due = |count: u64| plan.rate.map(|rate| start + Duration::from_secs_f64(count as f64 / rate));
         loop {
             let now = Instant::now();
             let mut wake = if now < stop { stop } else { stop + GRACE };
-            if now < stop {
+            if due(started).unwrap_or(now) < stop && now < stop + GRACE {
                 wake = wake.min(self.reopen(now));
-                let due = |count: u64| plan.rate.map(|rate| start + Duration::from_secs_f64(count as f64 / rate));
                 while let Some(&place) = self.idle.front() {
                     let at = due(started).unwrap_or(now);
-                    if at > now {
-                        wake = wake.min(at);
+                    if at > now || at >= stop {
+                        wake = wake.min(at.max(now));
                         break;
                     }
                     self.idle.pop_front();
@@ -126,7 +127,8 @@ impl Run {
             }
         }
         self.figures.took = start.elapsed().min(plan.time);
-        self.figures.count_errors("unanswered", self.busy() as u64);
+        let unmade = (started..).take_while(|count| due(*count).is_some_and(|at| at < stop)).count();
+        self.figures.count_errors("unanswered", (self.busy() + unmade) as u64);
         Ok(())
     }
 
