@@ -290,6 +290,8 @@ impl Engine {
             if let Some((_, conn)) = self.websocket_of(client) {
                 conn.fail(Cause::Complete, now);
             }
+            // It may have waited for the client's node; nobody would let it flow, and its farewell be answered.
+            self.resume(old, now);
             self.detach(old, None);
         }
         if let Some(state) = self.socketio_of(client) {

@@ -383,6 +383,7 @@ impl Engine {
         if let Some(session) = self.sessions.at_mut(slot) {
             session.carrier = Carrier::NOWHERE;
         }
+        self.resume(carrier, now);
         self.detach(carrier, node);
     }
 
