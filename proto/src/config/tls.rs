@@ -281,11 +281,6 @@ impl Listener {
     pub const fn is_tls(&self) -> bool {
         self.serves.is_tls()
     }
-
-    /// Whether clients may speak HTTP/2.
-    pub const fn has_http2(&self) -> bool {
-        self.serves.has_http2()
-    }
 }
 
 impl Serves {
@@ -297,11 +292,6 @@ impl Serves {
     /// Whether its connections begin with a TLS handshake, behind the PROXY protocol header if there is one.
     pub const fn is_tls(self) -> bool {
         matches!(self, Self::Http { tls: true, .. })
-    }
-
-    /// Whether clients may speak HTTP/2.
-    pub const fn has_http2(self) -> bool {
-        matches!(self, Self::Http { http2: true, .. })
     }
 }
 
