@@ -155,9 +155,13 @@ impl<'a> Driver<'a> {
     }
 
     fn turn(&mut self, events: &mut Events, io: &mut Io) -> io::Result<()> {
-        match self.poll.poll(events, self.pause()) {
-            Err(why) if why.kind() != io::ErrorKind::Interrupted => return Err(why),
-            Ok(()) | Err(_) => {}
+        let mut pause = self.pause();
+        // An interruption means that nobody looked. After a long one, who was in time must not be found late.
+        while let Err(why) = self.poll.poll(events, pause) {
+            if why.kind() != io::ErrorKind::Interrupted {
+                return Err(why);
+            }
+            pause = Some(Duration::ZERO);
         }
         self.now = self.clock.now();
         for event in events.iter() {

@@ -92,6 +92,11 @@ async fn serve<'a>(shared: &'a Shared<'a>, executor: &LocalExecutor<'a>) -> io::
             None
         };
         set = or(task, time).await;
+        if set.is_none() {
+            // The timer also rings when the reactor was interrupted and nobody looked at the sockets. This does, so that
+            // after a long interruption nobody who was in time is found late.
+            yield_now().await;
+        }
     }
 }
 

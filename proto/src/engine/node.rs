@@ -45,6 +45,8 @@ pub(super) struct Node {
     pub heard: Instant,
     /// When it was last asked whether it is alive.
     pub pinged: Instant,
+    /// How often it was asked since it last said something.
+    pub unanswered: u32,
     pub capabilities: Capabilities,
     /// Sessions that it has.
     pub load: usize,
@@ -111,6 +113,7 @@ impl Nodes {
             available: false,
             heard: now,
             pinged: now,
+            unanswered: 0,
             capabilities: Capabilities::default(),
             load: 0,
             open: 0,
@@ -304,7 +307,7 @@ impl Engine {
         entry.link = Some(slot);
         entry.available = false;
         entry.misasked = false;
-        entry.heard = now;
+        (entry.heard, entry.unanswered) = (now, 0);
         entry.hosts = hosts;
         entry.capabilities = Capabilities::default();
         let name = entry.name.clone();
@@ -337,7 +340,7 @@ impl Engine {
     pub(super) fn on_alive(&mut self, node: usize, now: Instant) {
         self.defend(node, now);
         let entry = &mut self.nodes.list[node];
-        entry.heard = now;
+        (entry.heard, entry.unanswered) = (now, 0);
         if !entry.available && entry.link.is_some() {
             entry.available = true;
             let name = entry.name.clone();
@@ -355,7 +358,9 @@ impl Engine {
     }
 
     fn ping(&mut self, node: usize, now: Instant) {
-        self.nodes.list[node].pinged = now;
+        let entry = &mut self.nodes.list[node];
+        entry.pinged = now;
+        entry.unanswered += 1;
         self.tell(node, None, Kind::Ping, b"");
     }
 
@@ -436,17 +441,15 @@ impl Engine {
             }
         }
         let entry = &mut self.nodes.list[node];
-        let silence = now.since(entry.heard);
-        let ping_freq = self.config.ping_freq;
-        if entry.link.is_some() {
-            if silence >= ping_freq * 3 && entry.available {
+        if entry.link.is_some() && now.since(entry.heard.max(entry.pinged)) >= self.config.ping_freq {
+            // After two pings this is three times `ping-freq`. Silence alone does not count: when the whole server
+            // stood still, nobody was asked.
+            if entry.unanswered >= 2 && entry.available {
                 entry.available = false;
                 let name = entry.name.clone();
                 self.report(Report::NodeSilent { node: name });
             }
-            if silence >= ping_freq && now.since(self.nodes.list[node].pinged) >= ping_freq {
-                self.ping(node, now);
-            }
+            self.ping(node, now);
         }
         self.arm_node(node);
     }

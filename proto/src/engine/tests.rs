@@ -104,6 +104,24 @@ fn a_node_that_does_not_answer_costs_a_504() {
 }
 
 #[test]
+fn a_node_is_silent_only_to_a_server_that_asks() {
+    let mut world = World::new(INI);
+    let mut node = Node::connect(&mut world, "one");
+    // The whole server stands still for an hour.
+    world.now += Duration::from_secs(3600);
+    world.engine.handle(Input::Timeout, world.now);
+    world.run();
+    world.client(GET);
+    let kinds: Vec<_> = node.receive(&mut world).into_iter().map(|(_, kind, _)| kind).collect();
+    assert_eq!(kinds, ["ping", "uwsgi"]);
+    let silent = |world: &World| world.reports.iter().any(|report| matches!(report, Report::NodeSilent { .. }));
+    world.pass(Duration::from_millis(5999));
+    assert!(!silent(&world));
+    world.pass(Duration::from_millis(1));
+    assert!(silent(&world));
+}
+
+#[test]
 fn a_sid_works_only_for_its_own_node() {
     let mut world = World::new(INI);
     let mut one = Node::connect(&mut world, "one");
