@@ -7,7 +7,7 @@ use blastbeat_proto::engine::{Control, Report};
 use bytes::BytesMut;
 
 /// How long a real host waits for something that a scenario expects. Only a failure waits that long.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A peer's end of a connection, given out by the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

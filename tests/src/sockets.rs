@@ -172,6 +172,30 @@ impl Sockets {
     }
 }
 
+/// Moves the deadlines away that no scenario waits for in real time, for only a slow machine would meet them. Those of
+/// socket.io's heartbeats stay, since its clients are told of them.
+fn unhurried(mut config: Config) -> Config {
+    let limits = &mut config.limits;
+    let deadlines = [
+        &mut limits.head_timeout,
+        &mut limits.body_timeout,
+        &mut limits.keep_alive_timeout,
+        &mut limits.write_stall,
+        &mut limits.node_timeout,
+        &mut limits.queue_timeout,
+        &mut limits.websocket_ping,
+        &mut limits.socketio_connect_timeout,
+        &mut limits.socketio_upgrade_timeout,
+        &mut limits.handshake_timeout,
+        &mut limits.heartbeat,
+        &mut config.drain_timeout,
+    ];
+    for deadline in deadlines.into_iter().filter(|deadline| **deadline >= Duration::from_secs(10)) {
+        *deadline *= 10;
+    }
+    config
+}
+
 impl Host for Sockets {
     fn name(&self) -> &'static str {
         self.name
@@ -185,7 +209,7 @@ impl Host for Sockets {
         let wanted: Vec<_> =
             config.listeners.iter().map(|listener| (listener.serves, listener.address.clone())).collect();
         let (seed, now) = (recording::seed(1), blastbeat_proto::time::Instant::ZERO);
-        let mut engine = crate::engine(config, seed, now);
+        let mut engine = crate::engine(unhurried(config), seed, now);
         let recording = Recording::start(&mut engine, seed, now);
         let handle = Handle::new();
         let (sender, news) = mpsc::channel();

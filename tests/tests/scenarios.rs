@@ -72,6 +72,11 @@ fn ini(global: &str) -> String {
     )
 }
 
+/// The same for scenarios of socket.io that move so much that a heartbeat may fall into them.
+fn bulk(global: &str) -> String {
+    ini(&format!("socketio-ping-interval = 1000\n{global}"))
+}
+
 /// A GET without a body.
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -7,7 +7,7 @@ use blastbeat_tests::socketio::{Packet, Speaks};
 use blastbeat_tests::socketio_stage::Guest;
 use blastbeat_tests::stage::{Node, Stage};
 
-use super::{flood_until_somebody_goes, get, ini};
+use super::{bulk, flood_until_somebody_goes, get, ini};
 
 mod stamped {
     blastbeat_tests::scenarios! {
@@ -354,7 +354,7 @@ fn a_farewell_waits_for_the_next_poll_but_not_for_ever(stage: &mut Stage) {
 }
 
 fn a_client_that_floods_a_node_that_does_not_read_is_held_back(stage: &mut Stage) {
-    stage.start(&ini(
+    stage.start(&bulk(
         "node-queue-high = 300000\nnode-queue-buffer = 900000\nwrite-stall = 100\nping-freq = 100\nheartbeat = 100",
     ));
     let node = stage.node("n1");
@@ -401,7 +401,7 @@ fn a_client_that_floods_a_node_that_does_not_read_is_held_back(stage: &mut Stage
 }
 
 fn memory_is_bounded_over_all_clients(stage: &mut Stage) {
-    stage.start(&ini("memory = 4\nwritequeue-buffer = 64m\nwritequeue-high = 100000\nwrite-stall = 100"));
+    stage.start(&bulk("memory = 4\nwritequeue-buffer = 64m\nwritequeue-high = 100000\nwrite-stall = 100"));
     let node = stage.node_with("n1", "end-reason");
     let mut guests: Vec<_> = (0..6).map(|number| Guest::with(stage, node, Speaks::Five, number < 4, false)).collect();
     for (guest, _) in &guests[2..] {

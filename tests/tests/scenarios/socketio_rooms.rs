@@ -5,7 +5,7 @@ use blastbeat_tests::socketio::{Packet, Speaks};
 use blastbeat_tests::socketio_stage::{Guest, Road};
 use blastbeat_tests::stage::{Node, Stage};
 
-use super::{http2, ini};
+use super::{bulk, http2, ini};
 
 mod stamped {
     blastbeat_tests::scenarios! {
@@ -212,7 +212,7 @@ fn what_a_node_said_before_its_link_broke_reaches_everybody(stage: &mut Stage) {
 
 fn a_large_room_gets_all_in_order_over_many_turns(stage: &mut Stage) {
     let count = if stage.is_virtual() { 120 } else { 300 };
-    stage.start(&ini("max-deliveries = 7\nsessions = 2000\nconnections = 2000\nping-freq = 100\nheartbeat = 100"));
+    stage.start(&bulk("max-deliveries = 7\nsessions = 2000\nconnections = 2000\nping-freq = 100\nheartbeat = 100"));
     let node = stage.node("n1");
     let kinds = [(Speaks::Five, true), (Speaks::Two, true), (Speaks::Five, false), (Speaks::One, true)];
     let mut members: Vec<Member> = (0..count)
@@ -241,7 +241,7 @@ fn a_large_room_gets_all_in_order_over_many_turns(stage: &mut Stage) {
 }
 
 fn a_slow_member_is_ended_alone(stage: &mut Stage) {
-    stage.start(&ini("writequeue-buffer = 300000\nslow-client = disconnect"));
+    stage.start(&bulk("writequeue-buffer = 300000\nslow-client = disconnect"));
     let node = stage.node_with("n1", "end-reason");
     for speaks in [Speaks::Five, Speaks::One] {
         let kinds = [(Speaks::Five, true), (Speaks::Two, false), (speaks, true), (Speaks::One, false)];
@@ -274,7 +274,7 @@ fn a_slow_member_is_ended_alone(stage: &mut Stage) {
 }
 
 fn who_polls_no_more_is_ended_when_too_much_waits(stage: &mut Stage) {
-    stage.start(&ini("writequeue-buffer = 300000"));
+    stage.start(&bulk("writequeue-buffer = 300000"));
     let node = stage.node_with("n1", "end-reason");
     for speaks in [Speaks::Five, Speaks::TwoBinary, Speaks::One] {
         let (mut guest, sid) = Guest::with(stage, node, Speaks::Five, true, false);
