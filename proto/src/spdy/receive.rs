@@ -335,7 +335,22 @@ impl Connection {
             StatusCode::REFUSED_STREAM if !self.is_server => Cause::StreamRefused,
             _ => Cause::StreamReset,
         };
-        let Some(at) = self.find(id) else { return };
+        match self.find(id) {
+            Some(at) => self.take_back(at, id, cause),
+            // Where its answer has left already, what was pushed with it may still be under way.
+            None if code == StatusCode::CANCEL && id != 0 => {}
+            None => return,
+        }
+        // Whoever cancels a request does not want what was pushed with it (draft 3, 3.3.2).
+        let pushed: Vec<u32> =
+            self.streams.iter().filter(|stream| stream.associated == id).map(|stream| stream.id).collect();
+        for pushed in pushed {
+            self.cut(pushed, cause, Some(StatusCode::CANCEL));
+        }
+    }
+
+    /// The peer has reset a stream. A request that nobody was shown leaves no trace.
+    fn take_back(&mut self, at: usize, id: u32, cause: Cause) {
         self.push_gathered();
         let is_unseen = |(stream, event): &(StreamId, Event)| {
             stream.0 == id && matches!(event, Event::Part(http::Event::Request(_)))
@@ -346,12 +361,6 @@ impl Connection {
             self.remove(at);
         } else {
             self.cut(id, cause, None);
-        }
-        // Whoever cancels a request does not want what was pushed with it (draft 3, 3.3.2).
-        let pushed: Vec<u32> =
-            self.streams.iter().filter(|stream| stream.associated == id).map(|stream| stream.id).collect();
-        for pushed in pushed {
-            self.cut(pushed, cause, Some(StatusCode::CANCEL));
         }
     }
 

@@ -150,3 +150,19 @@ fn a_push_is_told_before_the_stream_that_it_belongs_to_is_cut() {
     assert_eq!((frames[0].number(0), resets(&frames)), (pushed.0, alloc::vec![(1, StatusCode::CANCEL)]));
     assert!(server.has(pushed));
 }
+
+#[test]
+fn whoever_takes_back_a_request_whose_answer_has_left_wants_no_pushes_either() {
+    for version in Version::ALL {
+        let (mut server, _) = asked(version);
+        let pushed = server.push(StreamId(1), &promise("/"), false, NOW).unwrap();
+        server.send(pushed, response("HTTP/1.1 200 OK\r\n\r\n"), NOW).unwrap();
+        answer(&mut server, 1);
+        written(&mut server);
+        // It crosses the end of the answer.
+        let events = feed(&mut server, &numbers(version, RST_STREAM, &[1, 5]));
+        assert_eq!(events, [(pushed.0, cut(Cause::StreamReset))], "{version}");
+        assert_eq!(resets(&written(&mut server)), [(pushed.0, StatusCode::CANCEL)]);
+        assert!(server.is_idle());
+    }
+}
