@@ -8,8 +8,8 @@ use crate::error::{Cause, Violation};
 pub enum StreamEvent {
     /// A part of a request: its head, a piece of its body, its end.
     Part(Event),
-    /// This many bytes have left that had to wait for the client's window, or used up much of the stream's room: its
-    /// machine tells how much there is now.
+    /// This many bytes have left that had to wait for the client's window, used up much of the stream's room, or were the
+    /// last that waited for their turn: its machine tells how much there is now.
     Freed(usize),
     /// The stream is over before its time: the client reset it, broke a rule, or passed a limit or deadline. What there
     /// is to answer is queued; nothing more may be sent. Of an answer that was sent to its end only one such end is

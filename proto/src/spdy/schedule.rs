@@ -18,7 +18,7 @@ impl Connection {
         let stream = &mut self.streams[at];
         stream.push(piece);
         if self.ready.is_empty() && self.outbound.len() < OUT_TARGET && self.window_of(at) > 0 {
-            return self.write_some(at);
+            return self.write_some(at, false);
         }
         self.list(at);
         if self.window_of(at) == 0 && self.streams[at].stall_deadline.is_none() {
@@ -45,7 +45,7 @@ impl Connection {
             let Some((_, id)) = self.ready.pop_front() else { return };
             let Some(at) = self.find(id) else { continue };
             self.streams[at].is_listed = false;
-            self.write_some(at);
+            self.write_some(at, true);
         }
     }
 
@@ -61,8 +61,8 @@ impl Connection {
         usize::try_from(window).unwrap_or(0)
     }
 
-    /// Writes a share of what waits in a stream, in one frame.
-    fn write_some(&mut self, at: usize) {
+    /// Writes a share of what waits in a stream, in one frame; `in_turn` if it stood in the list.
+    fn write_some(&mut self, at: usize, in_turn: bool) {
         let writer = self.writer();
         let window = self.window_of(at);
         let stream = &mut self.streams[at];
@@ -84,8 +84,10 @@ impl Connection {
             self.data_written_at = self.now;
         }
         let had_waited = stream.stall_deadline.is_some();
-        // Without having waited it is worth a word only if it had used up much of its room.
-        if had_waited || before > self.settings.limits.h2_stream_queue / 2 {
+        // Without having waited for the window it is worth a word only if it had used up much of its room, or if what stood
+        // behind others is all written: nothing later would tell.
+        let is_done = in_turn && n == before;
+        if had_waited || is_done || before > self.settings.limits.h2_stream_queue / 2 {
             stream.freed += n;
         }
         let freed = mem::take(&mut stream.freed);

@@ -211,3 +211,22 @@ fn what_nobody_will_release_holds_nothing_back() {
         assert!(server.room() > 0, "{version:?}");
     }
 }
+
+#[test]
+fn who_waited_for_others_is_told_when_all_of_it_has_left() {
+    for version in Version::ALL {
+        let (mut server, mut peer) = server(version);
+        feed(&mut server, &[peer.get(1, "/"), peer.get(3, "/")].concat());
+        for stream in [1, 3] {
+            server.send(StreamId(stream), response("HTTP/1.1 200 OK\r\n\r\n"), NOW).unwrap();
+        }
+        server.send(StreamId(1), zeros(10_000), NOW).unwrap();
+        server.outbound();
+        assert_eq!(server.poll_event(), None, "nobody was in its way");
+        server.send(StreamId(1), zeros(30_000), NOW).unwrap();
+        server.send(StreamId(3), zeros(20_000), NOW).unwrap();
+        written(&mut server);
+        let told: Vec<_> = core::iter::from_fn(|| server.poll_event()).map(|(stream, _)| stream.0).collect();
+        assert_eq!((told, server.queued()), (alloc::vec![1, 3], 0), "{version}");
+    }
+}

@@ -173,3 +173,27 @@ fn clear_text_is_sent_to_tls_and_what_came_by_it_has_hsts() {
         assert_eq!(client.field(stream, "strict-transport-security").as_deref(), Some("max-age=3600"));
     }
 }
+
+#[test]
+fn credit_comes_back_when_what_was_in_its_way_has_left() {
+    for version in Version::ALL {
+        let mut world = world(version, "credit = 40000", "");
+        let (mut one, mut two) = (Node::connect(&mut world, "one"), Node::connect(&mut world, "two"));
+        one.send(&mut world, b"", "pong", b"credit");
+        let mut client = Peer::new(&mut world, version);
+        let streams = [(); 2].map(|()| client.get(&mut world, "/"));
+        let (mine, others) = (one.receive(&mut world).remove(0).0, two.request(&mut world));
+        // The others' bytes fill what is written next, before anything is.
+        for (node, sid, len) in [(&mut two, others, 100_000), (&mut one, mine.clone(), 39_900)] {
+            node.conn.send(&[&sid, b"headers", b"HTTP/1.1 200 OK\r\n\r\n"]).unwrap();
+            node.conn.send(&[&sid, b"body", &alloc::vec![b'x'; len]]).unwrap();
+            let out = node.conn.outbound().take();
+            world.engine.handle(Input::Received { link: node.link, bytes: &out }, world.now);
+        }
+        world.run();
+        client.run(&mut world);
+        assert_eq!(client.heard[&streams[0]].data.len(), 39_900);
+        let messages = one.receive(&mut world);
+        assert!(messages.iter().any(|(sid, kind, _)| *sid == mine && kind == "credit"), "{version}: {messages:?}");
+    }
+}
