@@ -86,7 +86,7 @@ impl Engine {
                     return;
                 };
                 // Its own body was answered with a page, if nothing else was.
-                if matches!(cause, Cause::BodyTooLarge | Cause::BodyTimeout)
+                if matches!(cause, Cause::BodyTooLarge | Cause::BodyTimeout | Cause::LengthWrong)
                     && let Some(session) = self.sessions.at_mut(session)
                     && !session.is_answered()
                 {

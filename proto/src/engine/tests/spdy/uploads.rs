@@ -147,3 +147,16 @@ fn a_request_moves_on_with_its_body_when_its_node_dies() {
         assert_eq!(client.answer(&mut world, stream), Some((200, &b"Hello"[..], true)));
     }
 }
+
+#[test]
+fn a_body_of_another_length_than_announced_is_logged_as_it_is_answered() {
+    for version in Version::ALL {
+        let (mut world, mut node, mut client) = stage(version, "access-log = on", "");
+        let stream = client.post(&mut world, BodySize::Length(8));
+        node.request(&mut world);
+        client.raw(&mut world, b"\0\0\0\x01\x01\0\0\x04four");
+        assert_eq!(client.answer(&mut world, stream).map(|(status, ..)| status), Some(400));
+        let access = accesses(&world).next().unwrap();
+        assert_eq!((access.cause, access.status), (Cause::LengthWrong, 400), "{version}");
+    }
+}
