@@ -50,6 +50,8 @@ impl Connection {
     fn end_phase(&mut self) {
         let limits = &self.settings.limits;
         match self.phase {
+            // The rest may be there, where it is not read.
+            Phase::Head(_) if self.is_held_back() => self.phase_deadline = Some(self.now + limits.head_timeout),
             Phase::Greeting | Phase::Head(_) => self.violate(Cause::HeadTimeout),
             // The last response is still on its way: the client is slow, not idle.
             Phase::Idle if !self.outbound.is_empty() => {
@@ -66,7 +68,8 @@ impl Connection {
         // What stands between the peer and us may be full of earlier bytes, its window of other streams' bytes, and what it
         // says of its windows may not have been read: then it is not this stream that is late.
         let peer_is_behind = !self.outbound.is_empty() || self.is_hoarding();
-        let caller_is_behind = self.unreleased > 0;
+        // The next piece of a body may be there, where it is not read.
+        let is_unread = self.unreleased > 0 || self.is_held_back();
         let (mut next, mut late) = (None, Vec::new());
         for stream in &mut self.streams {
             if stream.stall_deadline.is_some_and(|at| at <= now) {
@@ -79,7 +82,7 @@ impl Connection {
                 }
             }
             if stream.body_deadline.is_some_and(|at| at <= now) {
-                let waits = caller_is_behind && !stream.is_discarding();
+                let waits = is_unread && !stream.is_discarding();
                 stream.body_deadline = waits.then(|| now + limits.body_timeout);
                 if !waits {
                     late.push((stream.id, Cause::BodyTimeout));

@@ -200,3 +200,34 @@ fn a_window_that_moves_without_letting_anything_through_is_shut() {
     server.handle_timeout(NOW + Limits::DEFAULT.write_stall);
     assert_eq!(server.poll_event(), Some((StreamId(1), cut(Cause::WindowStall))));
 }
+
+#[test]
+fn what_is_not_read_is_not_late() {
+    let (mut server, mut peer) = asked(Version::V3);
+    feed(&mut server, &peer.post(3, &[]));
+    // Whoever carries a secret is not compressed.
+    let head = alloc::format!("HTTP/1.1 200 OK\r\nSet-Cookie: {}\r\nContent-Length: 0\r\n\r\n", "x".repeat(10_000));
+    for stream in (5..50).step_by(2) {
+        feed(&mut server, &peer.get(stream, "/"));
+    }
+    let late = peer.get(51, "/late");
+    server.receive(&late[..20], NOW);
+    for stream in (5..50).step_by(2) {
+        server.send(StreamId(stream), response(&head), NOW).unwrap();
+    }
+    assert_eq!((server.room(), server.receive(&late[20..], NOW)), (0, 0), "it does not take what it is sent");
+    let mut now = NOW;
+    for _ in 0..3 {
+        now += Limits::DEFAULT.body_timeout;
+        server.handle_timeout(now);
+        server.handle_timeout(now);
+        assert_eq!((server.is_closing(), server.poll_event()), (None, None));
+    }
+    written(&mut server);
+    let events = feed_at(&mut server, &late[20..], now);
+    assert_eq!(request(&events).target(), b"/late");
+    // The body has its time from here.
+    let deadline = server.poll_timeout().unwrap();
+    server.handle_timeout(deadline);
+    assert_eq!(server.poll_event(), Some((StreamId(3), cut(Cause::BodyTimeout))));
+}
