@@ -26,7 +26,7 @@ impl Connection {
         }
         self.reading = if len > 0 { Reading::Skip { left: len, counts: true } } else { Reading::Head };
         let Some(at) = self.find(id) else {
-            return match self.is_closed(id) || self.is_draining {
+            return match self.is_closed(id) {
                 true => Ok(()),
                 false => self.stream_error(id, Cause::FramingMalformed, StatusCode::INVALID_STREAM),
             };

@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn another_dictionary_or_none_is_refused() {
+    fn another_dictionary_is_refused_and_none_is_taken() {
         let mut out = Vec::new();
         let mut deflater = Deflater::new(Version::V2);
         deflater.block().extend_from_slice(b"anything");
@@ -388,5 +388,8 @@ mod tests {
         assert_eq!(Inflater::new(Version::V3).inflate(&out, &mut Vec::with_capacity(100)), refused);
         assert_eq!(Inflater::new(Version::V3).inflate(b"\x78\x9c\xff\xff", &mut Vec::with_capacity(100)), refused);
         assert_eq!(Inflater::new(Version::V3).inflate(b"GET /", &mut Vec::with_capacity(100)), refused);
+        let mut plain = Vec::with_capacity(100);
+        Compress::new(Compression::fast(), true).compress_vec(b"anything", &mut plain, FlushCompress::Sync).unwrap();
+        assert_eq!(inflated(&mut Inflater::new(Version::V3), &plain, 3), b"anything");
     }
 }

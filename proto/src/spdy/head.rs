@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::block::{BlockWriter, Pair};
 use super::frame::Version;
 use crate::error::{Cause, Violation};
-use crate::http::{AddedField, BodySize, Fields, Request, Response, push_decimal, reason, tokens};
+use crate::http::{AddedField, BodySize, Fields, Request, Response, reason, tokens};
 use crate::limits::Limits;
 
 /// Names that are no field's: of a request's line, its scheme and its host.
@@ -206,8 +206,9 @@ impl<'p> Head<'p> {
         [names.method, names.target, names.version, names.host, names.scheme].contains(&name)
     }
 
+    /// What the fields take as text, but for what joins the values of one.
     fn size(&self) -> usize {
-        self.pairs.iter().map(|pair| pair.name.len() + 2 * pair.value.len().min(16) + pair.value.len() + 4).sum()
+        self.pairs.iter().map(|pair| pair.name.len() + pair.value.len() + 4).sum()
     }
 }
 
@@ -257,8 +258,7 @@ pub(super) fn write_response(
     version: Version,
 ) {
     let names = names(version);
-    let mut status = Vec::with_capacity(3);
-    push_decimal(&mut status, response.status.into());
+    let status = [100, 10, 1].map(|place| b'0' + (response.status / place % 10) as u8);
     match reason(response.status) {
         "Unknown" => writer.field(names.status, &status),
         phrase => writer.field_of(names.status, &[&status, b" ", phrase.as_bytes()]),

@@ -171,7 +171,7 @@ impl Connection {
     /// More of a head: the rest of a pushed response's, or trailers.
     pub(super) fn on_headers(&mut self, of: Block, text: Option<&[u8]>) -> Result<(), Cause> {
         let Some(at) = self.find(of.stream) else {
-            return match self.is_closed(of.stream) || self.is_draining {
+            return match self.is_closed(of.stream) {
                 true => self.on_empty(),
                 false => self.stream_error(of.stream, Cause::FramingMalformed, StatusCode::INVALID_STREAM),
             };

@@ -160,8 +160,7 @@ fn reading_pauses_where_the_connection_has_no_window() {
 
 #[test]
 fn who_does_not_read_is_not_read() {
-    let (mut server, _) = server(Version::V3);
-    let ping = numbers(Version::V3, PING, &[1]);
+    let ping = numbers(Version::V2, PING, &[1]);
     let (mut busy, mut peer) = answering(Version::V2);
     busy.send(StreamId(1), zeros(10 << 20), NOW).unwrap();
     for stream in 1..40 {
@@ -175,8 +174,7 @@ fn who_does_not_read_is_not_read() {
     assert_eq!((busy.room(), busy.receive(&ping, NOW)), (0, 0));
     written(&mut busy);
     while busy.poll_event().is_some() {}
-    assert!(busy.room() > 0);
-    assert_eq!(feed(&mut server, &ping), []);
+    assert_eq!((busy.receive(&ping, NOW), written(&mut busy)), (ping.len(), frames(&ping)));
 }
 
 /// 10,000 bytes that do not shrink much.
