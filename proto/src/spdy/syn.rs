@@ -1,6 +1,6 @@
 //! Streams that begin: SYN_STREAM, SYN_REPLY and HEADERS frames, decompressed.
 
-use super::block;
+use super::block::{self, Pair};
 use super::frame::{FIN, StatusCode, UNIDIRECTIONAL, Version};
 use super::head::{Head, SPECIAL};
 use super::receive::Block;
@@ -8,6 +8,7 @@ use super::stream::{Receiving, Sending, Stream};
 use super::{Connection, Event};
 use crate::error::{Cause, Violation};
 use crate::http::{self, BodySize, pages};
+use crate::limits::Limits;
 
 impl Connection {
     /// A client's request. `text` is missing if it is too large.
@@ -44,28 +45,33 @@ impl Connection {
             Ok(pairs) => pairs.ok_or(Cause::HeadTooLarge),
             Err(cause) => Err(cause),
         };
+        self.begin(of, pairs.as_deref().map_err(|cause| *cause), limits);
+        Ok(())
+    }
+
+    /// Begins the stream of a request, whose head is sound or not.
+    fn begin(&mut self, of: Block, pairs: Result<&[Pair<'_>], Cause>, limits: &Limits) {
+        let id = of.stream;
         self.last_accepted = id;
         let ended = of.flags & FIN != 0;
         let receiving = if ended { Receiving::Complete } else { Receiving::Body };
         let mut stream = self.new_stream(id, of.priority, receiving, Sending::Waiting);
         stream.body_room = limits.body_bytes;
-        let result = match &pairs {
-            Ok(pairs) => {
-                let head = Head::new(pairs, self.version());
-                stream.is_head = head.method() == Some(b"HEAD");
-                // Whoever is refused may like its page in HTML too.
-                stream.wants_html = head.find(b"accept").is_some_and(pages::prefers_html);
-                head.read_request(ended, limits)
-            }
-            Err(cause) => Err((*cause).into()),
-        };
-        let body = result.as_ref().map_or(BodySize::None, |request| request.body);
-        if let BodySize::Length(length) = body {
-            stream.length_left = Some(length);
-        }
+        let result = pairs.map_err(Violation::from).and_then(|pairs| {
+            let head = Head::new(pairs, self.version());
+            stream.is_head = head.method() == Some(b"HEAD");
+            // Whoever is refused may like its page in HTML too.
+            stream.wants_html = head.find(b"accept").is_some_and(pages::prefers_html);
+            head.read_request(ended, limits)
+        });
+        let length = result.as_ref().ok().and_then(|request| match request.body {
+            BodySize::Length(length) => Some(length),
+            BodySize::None | BodySize::Chunked => None,
+        });
+        stream.length_left = length;
         let at = self.insert(stream);
         match result {
-            Ok(_) if matches!(body, BodySize::Length(length) if length > limits.body_bytes) => {
+            Ok(_) if length.is_some_and(|length| length > limits.body_bytes) => {
                 self.refuse(id, Cause::BodyTooLarge.into());
             }
             Ok(request) => {
@@ -78,7 +84,6 @@ impl Connection {
             }
             Err(violation) => self.refuse(id, violation),
         }
-        Ok(())
     }
 
     /// Answers a request that is not shown to anybody.
