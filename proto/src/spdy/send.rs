@@ -220,9 +220,14 @@ impl Connection {
         let Some(at) = self.find(stream).filter(|at| self.streams[*at].sending == Sending::Waiting) else { return };
         let accept = self.streams[at].wants_html.then_some(&b"text/html"[..]);
         let (response, body) = self.settings.pages.render(cause, status, accept);
-        if let Ok(Progress::Open) = self.send_response(at, &response) {
-            // The page is as long as its head says.
-            let _ = self.send_body(at, body);
+        match self.send_response(at, &response) {
+            Ok(Progress::Complete) => {}
+            Ok(Progress::Open) => {
+                // The page is as long as its head says.
+                let _ = self.send_body(at, body);
+            }
+            // The field that was to be added to it cannot be said.
+            Err(_) => self.reset(StreamId(stream), StatusCode::INTERNAL_ERROR, self.now),
         }
         self.release_rest(stream);
     }
@@ -232,8 +237,9 @@ impl Connection {
         if stream.sending != Sending::Waiting {
             return Err(SendError::OutOfOrder);
         }
-        let field = if stream.added.is_some() { 1024 } else { 0 };
-        if response.status == 101 || !BlockWriter::has_room_for(self.version, response.text().len() + field) {
+        let added = stream.added.as_ref().map_or(0, |field| field.line().len());
+        let has_room = |text: usize| BlockWriter::has_room_for(self.version, text);
+        if response.status == 101 || !has_room(response.text().len()) || !has_room(added) {
             return Err(SendError::Unsupported);
         }
         if response.is_interim() {

@@ -1,6 +1,8 @@
 //! What only SPDY/2 does.
 
 use super::*;
+use crate::http::AddedField;
+use alloc::sync::Arc;
 
 const V2: Version = Version::V2;
 
@@ -60,6 +62,26 @@ fn a_url_may_be_absolute_and_names_the_host_then() {
         let mut fields = head_of_get(&[]);
         fields[1].1 = url;
         assert!(matches!(asked_with(&fields)[..], [(1, Event::Refused(_))]), "{url}");
+    }
+}
+
+#[test]
+fn an_added_field_that_cannot_be_said_ends_its_stream_alone() {
+    for (len, is_said) in [(65_000, true), (65_536, false)] {
+        let (mut server, mut peer) = asked(V2);
+        let field = AddedField::new("Location", &alloc::vec![b'x'; len]).unwrap();
+        server.add_field(StreamId(1), Arc::new(field));
+        server.fail_with(StreamId(1), Cause::HttpsNeeded, 308, NOW);
+        let frames = written(&mut server);
+        if is_said {
+            assert!(peer.fields(&frames[0]).iter().any(|(name, value)| name == "location" && value.len() == len));
+        } else {
+            assert_eq!(resets(&frames), [(1, StatusCode::INTERNAL_ERROR)]);
+        }
+        assert!(server.is_idle(), "{len}");
+        feed(&mut server, &peer.get(3, "/"));
+        answer(&mut server, 3);
+        assert_eq!(peer.fields(&written(&mut server)[0])[0].1, "200 OK");
     }
 }
 
