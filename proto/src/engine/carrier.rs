@@ -159,6 +159,15 @@ impl Engine {
         queued > limits.write_queue_bytes || is_crowd && of_all() > SHARES_MAX.saturating_mul(limits.write_queue_bytes)
     }
 
+    /// Why a client that has `queued` bytes waiting on a carrier is cut off, if it is.
+    pub(super) fn excess_on(&self, carrier: Carrier, queued: usize) -> Option<Cause> {
+        // Whoever reads stays below high water, and is served on.
+        if self.is_full_of_bytes() && queued > self.config.limits.write_queue_high {
+            return Some(Cause::MemoryMax);
+        }
+        self.is_overdrawn(carrier, queued).then_some(Cause::SlowClient)
+    }
+
     /// Queues a part of a response for a client.
     pub(super) fn send_to(
         &mut self,

@@ -186,7 +186,6 @@ impl Engine {
         if is_end {
             pushes.pop();
         }
-        let queue_max = self.config.limits.write_queue_bytes;
         let Some(stream) = stream else { return Ok(()) };
         let Some(mux) = self.links.at_mut(carrier.link).and_then(|link| link.mux()) else { return Ok(()) };
         let mut sent = Ok(());
@@ -198,9 +197,14 @@ impl Engine {
         if is_end {
             sent = sent.and(mux.conn.send(stream, Event::End, now).map(drop));
         }
+        let queued = mux.conn.stream_queued(stream);
+        let excess = self.excess_on(Carrier::stream(carrier.link, stream), queued);
+        if let Some(cause) = excess {
+            self.stats.count(cause);
+        }
         // The client may have refused it meanwhile, or take it too slowly: it has not asked for it.
-        if sent.is_err() || mux.conn.stream_queued(stream) > queue_max {
-            mux.conn.cancel(stream, now);
+        if sent.is_err() || excess.is_some() {
+            self.cut_pushes(carrier, [stream], now);
             if !is_end
                 && let Some(push) = self.sessions.at_mut(slot).and_then(|session| session.bonds().pushes.last_mut())
             {

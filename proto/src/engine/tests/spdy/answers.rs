@@ -197,3 +197,22 @@ fn credit_comes_back_when_what_was_in_its_way_has_left() {
         assert!(messages.iter().any(|(sid, kind, _)| *sid == mine && kind == "credit"), "{version}: {messages:?}");
     }
 }
+
+#[test]
+fn pushes_that_nobody_takes_have_no_more_room_than_answers() {
+    let (mut world, mut node, mut client) = stage(Version::V3, "writequeue-buffer = 2000\nwritequeue-high = 500", "");
+    client.run(&mut world);
+    // Its windows are shut.
+    client.raw(&mut world, b"\x80\x03\0\x04\0\0\0\x0c\0\0\0\x01\0\0\0\x07\0\0\0\0");
+    client.get(&mut world, "/");
+    let sid = node.request(&mut world);
+    for path in 0..6 {
+        let head = alloc::format!("HTTP/1.1 200 OK\r\nUrl: /{path}\r\n\r\n");
+        node.send(&mut world, &sid, "push", head.as_bytes());
+        node.send(&mut world, &sid, "body", &[b'x'; 1900]);
+        node.send(&mut world, &sid, "end", b"");
+    }
+    client.run(&mut world);
+    let cut: Vec<u32> = client.heard.iter().filter(|(_, heard)| heard.cut.is_some()).map(|(id, _)| id.0).collect();
+    assert_eq!((cut, world.engine.stats().of(Cause::SlowClient)), (alloc::vec![10, 12], 2), "all have four shares");
+}
