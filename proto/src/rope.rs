@@ -209,6 +209,16 @@ impl Rope {
     }
 }
 
+/// Adds a piece to those that wait. Small ones are copied together: what holds one may be many times as large as it is,
+/// and many of them would be more than is counted.
+#[cfg(any(feature = "http2", feature = "spdy"))]
+pub(crate) fn gather(pieces: &mut VecDeque<Bytes>, piece: Bytes) {
+    match pieces.back_mut() {
+        Some(last) if last.len() + piece.len() <= SHARE_MIN => *last = [&last[..], &piece[..]].concat().into(),
+        Some(_) | None => pieces.push_back(piece),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,5 +304,18 @@ mod tests {
         assert_eq!(rope.take_piece(usize::MAX), large[SHARE_MIN..]);
         assert_eq!((rope.take_piece(2), rope.take_piece(9)), (Bytes::from_static(b"he"), Bytes::from_static(b"llo")));
         assert_eq!((rope.take_piece(9), rope.len(), rope.shared()), (Bytes::new(), 0, 0));
+    }
+
+    #[cfg(any(feature = "http2", feature = "spdy"))]
+    #[test]
+    fn small_pieces_that_wait_become_larger_ones() {
+        let mut pieces = VecDeque::new();
+        let sizes = [1, 1000, 23, 1, 5000, 7, 600, 600];
+        for (n, size) in sizes.into_iter().enumerate() {
+            gather(&mut pieces, vec![n as u8; size].into());
+        }
+        assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [1024, 1, 5000, 607, 600]);
+        let expected: Vec<u8> = sizes.into_iter().enumerate().flat_map(|(n, size)| vec![n as u8; size]).collect();
+        assert_eq!(pieces.into_iter().flatten().collect::<Vec<u8>>(), expected);
     }
 }

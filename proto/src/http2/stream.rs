@@ -21,6 +21,7 @@ use h2::{Reason, RecvStream, SendStream};
 use super::frame::ErrorCode;
 use super::pipe::Ends;
 use crate::http::AddedField;
+use crate::rope;
 use crate::time::Instant;
 
 /// Bytes for which room is asked at a time, so that streams take turns when the connection's window is small.
@@ -224,7 +225,7 @@ impl Stream {
     pub(super) fn push(&mut self, piece: Bytes) {
         if !piece.is_empty() {
             self.queued += piece.len();
-            self.queue.push_back(piece);
+            rope::gather(&mut self.queue, piece);
         }
     }
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use super::head::Promise;
 use crate::http::AddedField;
-use crate::rope::{Rope, SHARE_MIN};
+use crate::rope::{self, Rope};
 use crate::time::Instant;
 
 /// How far the message that is received has come.
@@ -125,11 +125,7 @@ impl Stream {
     /// Takes a piece of the message, which is not empty.
     pub(super) fn push(&mut self, piece: Bytes) {
         self.queued += piece.len();
-        match self.queue.back_mut() {
-            // What holds a small piece is a multiple of it: many of them would be more than is counted.
-            Some(last) if last.len() + piece.len() <= SHARE_MIN => *last = [&last[..], &piece[..]].concat().into(),
-            Some(_) | None => self.queue.push_back(piece),
-        }
+        rope::gather(&mut self.queue, piece);
     }
 
     /// Moves the first `n` bytes that wait to `out`.
@@ -154,27 +150,5 @@ impl Stream {
     /// Both directions are through.
     pub(super) fn is_over(&self) -> bool {
         self.receiving == Receiving::Complete && self.end_written
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::vec::Vec;
-
-    #[test]
-    fn small_pieces_that_wait_become_larger_ones() {
-        let mut stream = Stream::new(1, 0, Receiving::Complete, Sending::Open);
-        let sizes = [1, 1000, 23, 1, 5000, 7, 600, 600];
-        for (n, size) in sizes.into_iter().enumerate() {
-            stream.push(alloc::vec![n as u8; size].into());
-        }
-        assert_eq!(stream.queue.iter().map(Bytes::len).collect::<Vec<_>>(), [1024, 1, 5000, 607, 600]);
-        let mut out = Rope::new();
-        stream.write(3000, &mut out);
-        stream.write(stream.queued(), &mut out);
-        let expected: Vec<u8> =
-            sizes.into_iter().enumerate().flat_map(|(n, size)| alloc::vec![n as u8; size]).collect();
-        assert!(stream.queue.is_empty() && out.take() == expected);
     }
 }
