@@ -56,6 +56,8 @@ impl Connection {
     fn end_phase(&mut self) {
         let limits = &self.settings.limits;
         match self.phase {
+            // The rest may be there, where it is not read.
+            Phase::Head(_) if self.is_held_back() => self.phase_deadline = Some(self.now + limits.head_timeout),
             Phase::Preface | Phase::Head(_) => self.violate(Cause::HeadTimeout),
             // The last response is still on its way: the client is slow, not idle.
             Phase::Idle if !self.outbound.is_empty() => {
@@ -72,7 +74,8 @@ impl Connection {
         // What stands between the client and us may be full of earlier bytes, and its window of other streams' bytes:
         // then it is not this stream that is late.
         let client_is_behind = !self.outbound.is_empty();
-        let nodes_are_behind = self.unreleased > 0;
+        // The next piece of a body may be there, where it is not read.
+        let is_unread = self.unreleased > 0 || self.is_held_back();
         let (mut next, mut late) = (None, Vec::new());
         for stream in &mut self.streams {
             if stream.stall_deadline.is_some_and(|at| at <= now) {
@@ -82,8 +85,8 @@ impl Connection {
                 }
             }
             if stream.body_deadline.is_some_and(|at| at <= now) {
-                stream.body_deadline = nodes_are_behind.then(|| now + limits.body_timeout);
-                if !nodes_are_behind && stream.sending != Sending::Complete {
+                stream.body_deadline = is_unread.then(|| now + limits.body_timeout);
+                if !is_unread && stream.sending != Sending::Complete {
                     late.push((stream.id, Cause::BodyTimeout));
                 }
             }

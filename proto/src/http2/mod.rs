@@ -187,8 +187,13 @@ impl Connection {
         if self.closing.is_some() {
             return STEP;
         }
-        let waits = !self.events.is_empty() || self.outbound.len() >= pipe::OUT_HIGH || self.is_full;
+        let waits = !self.events.is_empty() || self.is_held_back();
         if waits { 0 } else { STEP }
+    }
+
+    /// Whether nothing may be read for the sake of what has to be written first.
+    fn is_held_back(&self) -> bool {
+        self.outbound.len() >= pipe::OUT_HIGH || self.is_full
     }
 
     /// How many bytes of a stream's response are welcome: what its queue, and that of the connection, have room for.

@@ -128,3 +128,36 @@ fn a_drain_does_not_wait_for_a_client_that_does_not_answer() {
     assert_eq!(server.is_closing(), Some(Cause::Complete));
     assert_eq!(farewell(&written(&mut server)).0, ErrorCode::NO_ERROR);
 }
+
+#[test]
+fn what_is_not_read_is_not_late() {
+    let mut server = server();
+    feed(&mut server, &frame(HEADERS, END_HEADERS, 1, &head("POST", "/", &[])));
+    let field = alloc::format!("HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 0\r\n\r\n", "x".repeat(10_000));
+    for stream in (3..49).step_by(2) {
+        feed(&mut server, &get(stream, "/"));
+    }
+    // A head that has begun, and whose rest is not there yet.
+    let late = get(51, "/late");
+    let (begun, rest) = late[HEADER..].split_at(20);
+    feed(&mut server, &frame(HEADERS, END_STREAM, 51, begun));
+    for stream in (3..49).step_by(2) {
+        server.send(StreamId(stream), response(&field), NOW).unwrap();
+    }
+    let rest = frame(CONTINUATION, END_HEADERS, 51, rest);
+    assert!(!server.outbound().is_empty());
+    assert_eq!((server.room(), server.receive(&rest, NOW)), (0, 0), "it does not take what it is sent");
+    let mut now = NOW;
+    for _ in 0..3 {
+        now += Limits::DEFAULT.body_timeout;
+        server.handle_timeout(now);
+        server.handle_timeout(now);
+        assert_eq!((server.is_closing(), server.poll_event()), (None, None));
+    }
+    written(&mut server);
+    assert_eq!(request(&feed_at(&mut server, &rest, now)).target(), b"/late");
+    // The body has its time from here.
+    let deadline = server.poll_timeout().unwrap();
+    server.handle_timeout(deadline);
+    assert_eq!(server.poll_event(), Some((StreamId(1), Event::Cut(Cause::BodyTimeout))));
+}
