@@ -180,7 +180,7 @@ class Node:
             self.socket.setsockopt(zmq.PLAIN_PASSWORD, password.encode())
         if heartbeat is not None:
             self.socket.setsockopt(zmq.HEARTBEAT_IVL, heartbeat)
-            self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10 * heartbeat)
+            self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(PATIENCE * 1000))
         self.monitor = self.socket.get_monitor_socket()
         if bind:
             self.socket.bind(endpoint)

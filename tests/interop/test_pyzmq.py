@@ -1,6 +1,8 @@
 """Nodes on libzmq."""
 
+import contextlib
 import http.client
+import socket
 import threading
 
 import zmq
@@ -40,7 +42,7 @@ def test_a_request_is_answered(start):
 
 
 def test_a_new_node_is_pinged_and_told_to_spawn_once(start):
-    server = start()
+    server = start(ONE_HOST.replace("ping-freq = 100", "ping-freq = 0.5"))
     with Node(server, "one", hello, announce=False) as node:
         node.wait(b"spawn")
         assert node.messages[:2] == [(b"", b"ping", b""), (b"", b"spawn", b"")]
@@ -92,10 +94,52 @@ def test_a_password_where_none_is_wanted_does_not_get_in(start):
         assert node.messages == []
 
 
+class Relay:
+    """Stands between a node and the server, and keeps what the server says."""
+
+    def __init__(self, server):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"tcp://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.said, self.changed = b"", threading.Condition()
+        host, port = server.zmq[0].rsplit(":", 1)
+        self._start(lambda: self._meet((host, int(port))))
+
+    def _start(self, work):
+        threading.Thread(target=work, daemon=True).start()
+
+    def _meet(self, address):
+        node, _ = self.listener.accept()
+        server = socket.create_connection(address)
+        self._start(lambda: self._pass(node, server))
+        self._pass(server, node, self._keep)
+
+    def _pass(self, source, sink, look=lambda data: None):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                look(data)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def _keep(self, data):
+        with self.changed:
+            self.said += data
+            self.changed.notify_all()
+
+    def wait(self, words, times):
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.said.count(words) >= times, PATIENCE), self.said
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+
 def test_heartbeats_of_libzmq_are_answered(start):
     server = start()
-    with Node(server, "one", hello, heartbeat=50).available() as node:
-        node.wait(b"ping", nth=3)
+    with Relay(server) as relay, Node(server, "one", hello, heartbeat=50, endpoint=relay.endpoint).available():
+        relay.wait(b"\4PONG", times=5)
         assert get(server)[::2] == (200, b"one GET /")
         assert not [line for line in server.lines if line.name == "node-lost"]
 
