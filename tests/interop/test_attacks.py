@@ -27,7 +27,7 @@ bind-ssl = 127.0.0.1:0
 certificate = {certificate}
 key = {key}
 zmq = tcp://127.0.0.1:0
-ping-freq = 0.5
+ping-freq = 100
 max-body = 100k
 {limits}
 [blastbeat:localhost]

@@ -13,7 +13,6 @@ import socketio
 from websockets.sync.client import connect
 
 from blastbeat import PATIENCE
-from conftest import ONE_HOST
 from test_curl import curl
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "runtime" / "examples"
@@ -140,7 +139,7 @@ def test_peers(start):
 
 
 def test_video_relay(start):
-    server = start(ONE_HOST.replace("ping-freq = 0.5\n", "ping-freq = 100\n"))
+    server = start()
     with example(server, "video_relay.py") as node:
         assert b"<video" in curl(server.url)[0]
         with opened(server, "/control") as ada, opened(server, "/control") as bob:
