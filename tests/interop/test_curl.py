@@ -6,6 +6,9 @@ import subprocess
 from blastbeat import PATIENCE, Echo, Node, hello, packet, response
 from conftest import ONE_HOST
 
+NEVER = 1000
+"""Seconds, of which curl does not wait that many."""
+
 
 def curl(*arguments, data=None):
     """Runs curl: its standard output, and one record of facts for each transfer."""
@@ -72,10 +75,9 @@ def test_an_upload_that_waits_for_100_continue(start, tmp_path):
     body = b"0123456789" * 300_000
     (tmp_path / "upload").write_bytes(body)
     with Node(server, "one", Echo()).available() as node:
-        back, (facts,) = curl("--header", "Expect: 100-continue", "--expect100-timeout", "10", "--upload-file",
+        back, (facts,) = curl("--header", "Expect: 100-continue", "--expect100-timeout", NEVER, "--upload-file",
                               tmp_path / "upload", server.url + "/")
         assert facts["response_code"] == 200
-        assert facts["time_total"] < 9
         assert back == body
         assert packet(node.wait(b"uwsgi")[2])["REQUEST_METHOD"] == "PUT"
 
@@ -84,7 +86,7 @@ def test_an_upload_too_large_is_refused_before_it_is_sent(start, tmp_path):
     server = start(ONE_HOST.replace("ping-freq", "max-body = 1000\nping-freq"))
     (tmp_path / "upload").write_bytes(bytes(3_000_000))
     with Node(server, "one", Echo()).available() as node:
-        body, (facts,) = curl("--header", "Expect: 100-continue", "--expect100-timeout", "10", "--upload-file",
+        body, (facts,) = curl("--header", "Expect: 100-continue", "--expect100-timeout", NEVER, "--upload-file",
                               tmp_path / "upload", server.url + "/")
         assert (facts["response_code"], facts["size_upload"]) == (413, 0)
         assert b"body-too-large" in body
