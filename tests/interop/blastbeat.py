@@ -1,5 +1,6 @@
 """The programs under test, started as a user starts them, and the foreign peers that talk to them."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -108,6 +109,16 @@ class Server:
         stream = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return stream
+
+    @contextlib.contextmanager
+    def standing_still(self):
+        """Stops it meanwhile: what is sent to it is there all at once when it goes on, however long that took."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def memory(self):
         """Resident bytes."""

@@ -158,7 +158,8 @@ class Wire:
 
 
 class Peer:
-    """HTTP/2 on a wire. Answers SETTINGS and PING; windows are given back only if it is polite."""
+    """HTTP/2 on a wire. Answers SETTINGS and PING; windows are given back only if it is polite. Without a greeting it has
+    greeted before."""
 
     def __init__(self, wire, greeting=frame(SETTINGS), polite=True):
         self.wire, self.polite = wire, polite
@@ -171,7 +172,8 @@ class Peer:
         self.next_stream = 1
         self.block = None
         self.is_settled = False
-        wire.write(PREFACE + greeting)
+        if greeting is not None:
+            wire.write(PREFACE + greeting)
         # Both sides' SETTINGS are out of the way then, and cannot come between what is sent later.
         self.wait(lambda: self.is_settled or self.goaway, "acknowledgement of SETTINGS")
         self.flush()

@@ -67,11 +67,20 @@ def attacker(server, carrier="clear", **options):
     return Peer(wire, **options)
 
 
+def prompt(server, greeting=frame(SETTINGS), **options):
+    """A client that no server is too impatient for: all of its greeting is there when it is let in."""
+    with server.standing_still():
+        wire = Wire(server.port)
+        wire.write(PREFACE + greeting)
+        wire.flush()
+    return Peer(wire, greeting=None, **options)
+
+
 class Watch(siege.Account):
     """Asks beside an attack, and keeps count of what the server spends on it."""
 
     def __enter__(self):
-        self.beside = Peer(Wire(self.server.port))
+        self.beside = prompt(self.server)
         self.ask()
         self.open()
         self.messages, self.asked = len(self.server.node.messages), 0
@@ -271,7 +280,7 @@ def test_uploads_that_are_refused(besieged):
 def test_a_window_that_stays_shut(impatient, whose, path):
     greeting = settings(0 if whose == "stream" else 2**31 - 1)
     with Watch(impatient) as watch:
-        peer = attacker(impatient, greeting=greeting, polite=False)
+        peer = prompt(impatient, greeting=greeting, polite=False)
         peer.send(peer.head(path=f"{path}?{MEBIBYTE}"))
         peer.wait(lambda: peer.resets, "reset")
         assert peer.resets == {1: CANCEL}
@@ -286,10 +295,9 @@ def test_a_window_that_stays_shut(impatient, whose, path):
 def test_a_client_that_reads_nothing(impatient):
     """Its windows are open, but it takes nothing of what is sent."""
     with Watch(impatient, memory=64 * MEBIBYTE, seconds=6) as watch:
-        wire = Wire(impatient.port)
-        peer = Peer(wire, settings(2**31 - 1) + window_update(0, 2**31 - 65536), polite=False)
-        wire.write(b"".join(peer.head(path=f"/?{MEBIBYTE}") for _ in range(40)))
-        wire.flush()
+        peer = prompt(impatient, greeting=settings(2**31 - 1) + window_update(0, 2**31 - 65536), polite=False)
+        peer.wire.write(b"".join(peer.head(path=f"/?{MEBIBYTE}") for _ in range(40)))
+        peer.wire.flush()
         # It may happen to it before the last of its requests is answered, or after.
         impatient.log(None, after=watch.mark, cause="write-stall")
 
@@ -298,16 +306,17 @@ def test_a_client_that_reads_nothing(impatient):
                          ids=["preface", "half a head"])
 def test_a_client_that_does_not_finish_what_it_begins(impatient, said):
     with Watch(impatient) as watch:
-        wire = Wire(impatient.port)
-        wire.write(said)
-        wire.flush()
+        with impatient.standing_still():
+            wire = Wire(impatient.port)
+            wire.write(said)
+            wire.flush()
         wire.wait_for_end()
         watch.refused("head-timeout")
 
 
 def test_a_body_that_does_not_come(impatient):
     with Watch(impatient) as watch:
-        peer = attacker(impatient)
+        peer = prompt(impatient)
         peer.send(upload(peer, ("content-length", "10"), path="/silence") + frame(DATA, 0, 1, b"x"))
         assert peer.answer(1).status == 408
         impatient.log("access", after=watch.mark, cause="body-timeout")
@@ -320,9 +329,10 @@ def test_a_body_that_does_not_come(impatient):
 @pytest.mark.parametrize("said", [b"", b"\x16", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"], ids=["nothing", "byte", "half a hello"])
 def test_a_handshake_that_is_not_finished(impatient, said):
     with Watch(impatient) as watch:
-        wire = Wire(impatient.tls_port)
-        wire.write(said)
-        wire.flush()
+        with impatient.standing_still():
+            wire = Wire(impatient.tls_port)
+            wire.write(said)
+            wire.flush()
         wire.wait_for_end()
         watch.refused("handshake-timeout")
 
