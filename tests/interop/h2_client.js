@@ -13,7 +13,7 @@ const [url, roots] = process.argv.slice(2);
 const session = http2.connect(url, {ca: fs.readFileSync(roots)});
 const fail = error => { console.error(error); process.exit(1); };
 session.on("error", fail);
-setTimeout(() => fail(new Error("it takes too long")), 15000).unref();
+setTimeout(() => fail(new Error("it takes too long")), 60000).unref();
 
 function ask(head, body) {
     return new Promise((resolve, reject) => {
@@ -36,7 +36,7 @@ function websocket(path, messages) {
         stream.on("error", reject);
         stream.on("response", fields => {
             if (fields[":status"] != 200) return reject(new Error(`status ${fields[":status"]}`));
-            const client = new WebSocket(null, undefined, {autoPong: true, closeTimeout: 15000});
+            const client = new WebSocket(null, undefined, {autoPong: true, closeTimeout: 60000});
             stream.setNoDelay = stream.setKeepAlive = () => {};
             client._isServer = false;
             client.setSocket(stream, Buffer.alloc(0), {allowSynchronousEvents: true, maxPayload: 0, skipUTF8Validation: false});

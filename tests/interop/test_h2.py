@@ -70,7 +70,7 @@ def test_more_requests_at_a_time_than_allowed(serving):
 @pytest.mark.parametrize("window", [1, 1000])
 def test_a_download_through_a_small_window(serving, window):
     server = serving()
-    text = bytes(range(256)) * (window * 4)
+    text = bytes(range(256)) * window
 
     def sends(node, sid, kind, body):
         if kind == b"uwsgi":

@@ -7,7 +7,7 @@
 const WebSocket = require("ws");
 
 const [url, deflate] = process.argv.slice(2);
-const patience = 15000;
+const patience = 60000;
 
 const offers = [false, true];
 // A plain `false` would forbid the server what RFC 7692 allows it unasked.
