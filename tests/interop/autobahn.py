@@ -21,6 +21,7 @@ INI = """\
 bind = 127.0.0.1:0
 zmq = tcp://127.0.0.1:0
 websocket-ping = 0
+websocket-farewell-delay = 0.5
 access-log = off
 [blastbeat:127.0.0.1]
 node = one
