@@ -133,12 +133,15 @@ def test_streams_are_balanced_each_by_itself(place):
             other.send(sid, b"headers", response(other.identity))
             other.send(sid, b"body", other.identity)
 
-    nth = sum(bool(line) and line.fits("node-available", {"node": "left"}) for line in place.server.lines)
-    with Node(place.server, "left", holds, capabilities=b"body-end end-reason errors").available(nth) as left, \
-            Node(place.server, "right", holds).available(nth) as right:
+    before = place.server.mark()
+    with Node(place.server, "left", holds, capabilities=b"body-end end-reason errors") as left, \
+            Node(place.server, "right", holds) as right:
+        for node in ("left", "right"):
+            place.server.log("node-available", after=before, node=node)
         assert collections.Counter(place.run("balanced", "balanced")["answers"]) == {"200 left": 10, "200 right": 10}
-        ends = [[body for _, kind, body in node.messages if kind == b"end"] for node in (left, right)]
-        assert set(ends[0]) == {b"complete"} and set(ends[1]) == {b""}
+        # Nodes hear of it after the clients.
+        assert {left.wait(b"end", nth)[2] for nth in range(10)} == {b"complete"}
+        assert {right.wait(b"end", nth)[2] for nth in range(10)} == {b""}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
