@@ -27,7 +27,8 @@ bind-ssl = 127.0.0.1:0
 certificate = {certificate}
 key = {key}
 zmq = tcp://127.0.0.1:0
-ping-freq = 0.5
+ping-freq = 5
+linger-timeout = 10
 [blastbeat:localhost]
 node = one
 {more}
