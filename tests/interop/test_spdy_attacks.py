@@ -17,7 +17,7 @@ from siege import MEBIBYTE
 from spdy import (CANCEL, CREDENTIAL, FIN, FLOW_CONTROL_ERROR, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, INVALID_CREDENTIALS,
                   INVALID_STREAM, NOOP, PING, PROTOCOL_ERROR, REFUSED_STREAM, RST_STREAM, SETTINGS, STREAM_ALREADY_CLOSED,
                   SYN_REPLY, SYN_STREAM, UNIDIRECTIONAL, VERSIONS, WINDOW, WINDOW_UPDATE, Language, Peer, data)
-from test_attacks import HANDFUL, IMPATIENT, Watch, flood, serve
+from test_attacks import HANDFUL, Watch, flood, serve
 
 WITH_WINDOWS = ("3", "3.1")
 
@@ -30,7 +30,8 @@ bind-ssl = 127.0.0.1:0 spdy=2,3,3.1
 certificate = {certificate}
 key = {key}
 zmq = tcp://127.0.0.1:0
-ping-freq = 0.5
+ping-freq = 100
+linger-timeout = 10
 max-body = 100k
 {limits}
 [blastbeat:localhost]
@@ -48,8 +49,10 @@ def fortress(program, folder, limits=""):
 
 
 besieged = siege.besieged("besieged", fortress)
-# It waits for nobody.
-impatient = siege.besieged("impatient", fortress, IMPATIENT)
+# They wait for nothing but one thing, so that a slow machine is in time with the rest.
+waits_for_no_reader = siege.besieged("waits_for_no_reader", fortress, "write-stall = 0.2")
+waits_for_no_head = siege.besieged("waits_for_no_head", fortress, "head-timeout = 0.2")
+waits_for_no_body = siege.besieged("waits_for_no_body", fortress, "body-timeout = 0.2")
 
 
 def wire_to(server, version, carrier="clear"):
@@ -402,30 +405,30 @@ def test_uploads_that_are_refused(besieged, version):
 
 @pytest.mark.parametrize("path", ["/", "/without"])
 @pytest.mark.parametrize("whose, version", [("stream", "3"), ("stream", "3.1"), ("connection", "3.1")])
-def test_a_window_that_stays_shut(impatient, version, whose, path):
+def test_a_window_that_stays_shut(waits_for_no_reader, version, whose, path):
     window = 0 if whose == "stream" else 2**31 - 1
-    with Watch(impatient) as watch:
-        peer = attacker(impatient, version, polite=False)
+    with Watch(waits_for_no_reader) as watch:
+        peer = attacker(waits_for_no_reader, version, polite=False)
         peer.send(peer.speaks.settings((INITIAL_WINDOW_SIZE, window)), peer.head(path=f"{path}?{MEBIBYTE}"))
         peer.wait(lambda: peer.resets, "a reset")
         assert peer.resets == {1: CANCEL}
         # The answer was complete, and only the client is late; or its session is over.
-        impatient.log("client-refused" if path == "/" else "access", after=watch.mark, cause="window-stall")
+        waits_for_no_reader.log("client-refused" if path == "/" else "access", after=watch.mark, cause="window-stall")
         watch.ask()
         # It has not lost more than that.
         peer.send(peer.speaks.window_update(0, MEBIBYTE) if version == "3.1" else b"", peer.head(method="HEAD"))
         assert peer.answer(3).status == 200
 
 
-def test_a_window_that_nobody_knows_of(impatient):
+def test_a_window_that_nobody_knows_of(waits_for_no_reader):
     """Whoever neither opens it nor answers when he is asked gets no more."""
-    with Watch(impatient) as watch:
-        peer = attacker(impatient, "3.1", "either", polite=False)
+    with Watch(waits_for_no_reader) as watch:
+        peer = attacker(waits_for_no_reader, "3.1", "either", polite=False)
         peer.answers_pings = False
         peer.send(peer.speaks.settings((INITIAL_WINDOW_SIZE, 2**31 - 1)), peer.head(path=f"/?{MEBIBYTE}"))
         peer.wait(lambda: peer.resets, "a reset")
         assert (peer.resets, len(peer.answers[1][2])) == ({1: CANCEL}, WINDOW)
-        impatient.log("client-refused", after=watch.mark, cause="window-stall")
+        waits_for_no_reader.log("client-refused", after=watch.mark, cause="window-stall")
 
 
 def test_a_body_in_one_frame_while_nobody_knows_of_windows(besieged):
@@ -442,30 +445,31 @@ def test_a_body_in_one_frame_while_nobody_knows_of_windows(besieged):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_client_that_reads_nothing(impatient, version):
+def test_a_client_that_reads_nothing(waits_for_no_reader, version):
     """Its windows are open, but it takes nothing of what is sent."""
-    with Watch(impatient, memory=64 * MEBIBYTE, seconds=6) as watch:
-        peer = attacker(impatient, version, polite=False)
+    with Watch(waits_for_no_reader, memory=64 * MEBIBYTE, seconds=6) as watch:
+        peer = attacker(waits_for_no_reader, version, polite=False)
         open_wide = peer.speaks.settings((INITIAL_WINDOW_SIZE, 2**31 - 1)) + peer.speaks.window_update(0, 2**31 - 65537)
         peer.wire.write(open_wide + b"".join(peer.head(path=f"/?{MEBIBYTE}") for _ in range(40)))
         peer.wire.flush()
         # It may happen to it before the last of its requests is answered, or after.
-        impatient.log(None, after=watch.mark, cause="write-stall")
+        waits_for_no_reader.log(None, after=watch.mark, cause="write-stall")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("how", ["a byte", "two bytes", "half a frame", "half a head", "half a head behind another"])
-def test_a_client_that_does_not_finish_what_it_begins(impatient, version, how):
+def test_a_client_that_does_not_finish_what_it_begins(waits_for_no_head, version, how):
     speaks = Language(version)
     whole = speaks.syn_stream(1, speaks.compress(speaks.block(speaks.request(path="/silence"))))
     said = {"a byte": whole[:1], "two bytes": whole[:2], "half a frame": whole[:12], "half a head": whole[:-10]}.get(how)
     if said is None:
         following = speaks.syn_stream(3, speaks.compress(speaks.block(speaks.request())))
         said = whole + following[:-5]
-    with Watch(impatient) as watch:
-        wire = wire_to(impatient, version)
-        wire.write(said)
-        wire.flush()
+    with Watch(waits_for_no_head) as watch:
+        with waits_for_no_head.standing_still():
+            wire = wire_to(waits_for_no_head, version)
+            wire.write(said)
+            wire.flush()
         wire.wait_for_end()
         # Of one byte nobody can say what it is.
         if how != "a byte":
@@ -473,12 +477,12 @@ def test_a_client_that_does_not_finish_what_it_begins(impatient, version, how):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_body_that_does_not_come(impatient, version):
-    with Watch(impatient) as watch:
-        peer = attacker(impatient, version)
+def test_a_body_that_does_not_come(waits_for_no_body, version):
+    with Watch(waits_for_no_body) as watch:
+        peer = attacker(waits_for_no_body, version)
         peer.send(peer.upload(("content-length", "10"), path="/silence"), data(1, b"x"))
         assert peer.answer(1).status == 408
-        impatient.log("access", after=watch.mark, cause="body-timeout")
+        waits_for_no_body.log("access", after=watch.mark, cause="body-timeout")
         assert peer.get().status == 200
 
 
