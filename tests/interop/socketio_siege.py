@@ -1,18 +1,21 @@
 """Servers of socket.io that are attacked, and clients beside the attack."""
 
 import contextlib
+import time
 
 from websockets.exceptions import ConnectionClosed
 
 import siege
 from blastbeat import PATIENCE, Node, Server
+from frames import Wire
 from polling import Client, enter, hear
 from socketio_app import Application
 
 INI = """\
-bind = 127.0.0.1:0
+bind = 127.0.0.1:0 h2c
 zmq = tcp://127.0.0.1:0
-ping-freq = 0.5
+ping-freq = 5
+linger-timeout = 10
 writequeue-buffer = 1m
 socketio-max-payload = 100k
 socketio-max-packets = 50
@@ -28,50 +31,65 @@ node = one
 socketio = /five/ 5
 engineio = off
 """
-IMPATIENT = """\
-socketio-ping-interval = 0.2
-socketio-ping-timeout = 0.2
-socketio-connect-timeout = 0.3
-socketio-upgrade-timeout = 0.2
-body-timeout = 0.2
-write-stall = 0.2
-"""
 
 
 @contextlib.contextmanager
-def fortress(program, folder, more=""):
+def fortress(program, folder, more="", is_hasty=False):
     with Server(program, folder, INI.format(more=more)) as server:
         with Node(server, "one", Application(), capabilities=b"socket.io end-reason errors").available() as server.node:
-            server.is_impatient = more == IMPATIENT
+            server.is_hasty = is_hasty
             yield server
+            Wire.close_all()
 
 
 besieged = siege.besieged("besieged", fortress)
-# It waits for nobody.
-impatient = siege.besieged("impatient", fortress, IMPATIENT)
+# They wait for nothing but one thing, so that a slow machine is in time with the rest.
+waits_for_no_reader = siege.besieged("waits_for_no_reader", fortress, "write-stall = 0.2")
+waits_for_no_upgrade = siege.besieged("waits_for_no_upgrade", fortress, "socketio-upgrade-timeout = 0.2")
+# With these the clients beside the attack can be late as well.
+waits_for_no_heartbeat = siege.besieged(
+    "waits_for_no_heartbeat", fortress, "socketio-ping-interval = 0.2\nsocketio-ping-timeout = 0.2", True)
+waits_for_no_namespace = siege.besieged("waits_for_no_namespace", fortress, "socketio-connect-timeout = 0.3", True)
+waits_for_no_body = siege.besieged("waits_for_no_body", fortress, "body-timeout = 0.2", True)
 
 
 class Watch(siege.Account):
     """Two clients beside an attack, who must not notice, and an account of what it costs."""
 
+    socket = polls = None
+
     def __enter__(self):
-        self.come()
+        if not self.server.is_hasty:
+            self.come()
         self.ask()
         self.open()
         return self
 
     def come(self):
-        self.socket, self.polls = enter(self.server), Client(self.server).enter()
+        self.socket = enter(self.server)
+        self.polls = Client(self.server).enter()
 
     def go(self):
-        self.socket.close()
-        self.polls.post("1")
+        if self.socket:
+            self.socket.close()
+        if self.polls:
+            self.polls.post("1")
+        self.socket = self.polls = None
 
     def ask(self):
-        if self.server.is_impatient:
-            # It would have sent them away by now, for they answer its heartbeats only while they wait.
-            self.go()
-            self.come()
+        """A hasty server may have sent them away by now, and may do so while they ask: then they come anew."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                if self.server.is_hasty:
+                    self.go()
+                    self.come()
+                return self.talk()
+            except (AssertionError, ConnectionClosed):
+                if not self.server.is_hasty or time.monotonic() > deadline:
+                    raise
+
+    def talk(self):
         self.socket.send('42["echo","beside"]')
         assert hear(self.socket) == '42["echo","beside"]'
         assert self.polls.post('42["echo","beside"]').body == "ok"
