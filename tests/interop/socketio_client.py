@@ -17,8 +17,7 @@ import socketio
 engineio.payload.Payload.max_decode_packets = 1000
 
 PATIENCE = 15
-IDLE = 3.2
-"""Longer than a heartbeat and its answer may take together."""
+PING, PONG = 2, 3
 NEWEST = version("python-socketio") >= "5"
 TRANSPORTS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["polling", "websocket"]}
 
@@ -31,8 +30,13 @@ class Run:
         for namespace in ("/", "/custom"):
             for event in ("echo", "answered", "message"):
                 self.client.on(event, self.collect(namespace, event), namespace=namespace)
+        self.was_let_in = threading.Event()
+        self.client.on("connect", self.was_let_in.set)
         self.client.on("question", lambda *arguments: (*arguments, "answer"))
         self.client.on("disconnect", self.went)
+        # It tells nobody of heartbeats.
+        self.beats, self.take = 0, self.client.eio._receive_packet
+        self.client.eio._receive_packet = self.beat
 
     def make(self):
         return socketio.Client(reconnection=False, **({"handle_sigint": False} if NEWEST else {}))
@@ -46,6 +50,12 @@ class Run:
 
     def went(self, *_):
         self.disconnects += 1
+
+    def beat(self, packet):
+        self.take(packet)
+        with self.changed:
+            self.beats += packet.packet_type == (PING if NEWEST else PONG)
+            self.changed.notify_all()
 
     def wait(self, count=1):
         """Takes the next events."""
@@ -63,7 +73,8 @@ class Run:
         namespaces = ["/", "/custom"] if self.kind == "full" else ["/"]
         options = {"auth": {"token": "main"}, "wait_timeout": PATIENCE} if NEWEST else {}
         self.client.connect(self.url, transports=TRANSPORTS[self.way], namespaces=namespaces, **options)
-        # The old one does not wait for them.
+        # The old one does not wait for them, nor for the first.
+        assert self.was_let_in.wait(PATIENCE)
         deadline = time.monotonic() + PATIENCE
         while not set(namespaces[1:]) <= set(self.client.namespaces) and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -122,7 +133,9 @@ class Run:
         raise AssertionError("it was let in")
 
     def heartbeats(self):
-        time.sleep(IDLE)
+        with self.changed:
+            wanted = self.beats + 2
+            assert self.changed.wait_for(lambda: self.beats >= wanted, PATIENCE), f"{self.beats} heartbeats"
         self.echo("still here")
         same((self.client.connected, self.disconnects), (True, 0))
 

@@ -1,7 +1,7 @@
-// socket.io-client 4 on a connection that breaks: node socketio_recovery.js HOST:PORT TRANSPORT AWAY
+// socket.io-client 4 on a connection that breaks: node socketio_recovery.js HOST:PORT TRANSPORT
 //
-// Its connections go by way of a proxy that cuts them, and lets none through for AWAY milliseconds. Prints what the client
-// was told, whether it was recovered, and its id before and after.
+// Its connections go by way of a proxy that cuts them, says "away", and lets none through until a line comes on stdin. Prints
+// what the client was told, whether it was recovered, and its id before and after.
 "use strict";
 
 const net = require("net");
@@ -9,7 +9,6 @@ const io = require("socket.io-client-4");
 
 const [host, port] = process.argv[2].split(":");
 const transport = process.argv[3];
-const away = Number(process.argv[4]);
 const patience = 15000;
 
 class Proxy {
@@ -78,7 +77,8 @@ async function main() {
     proxy.cut();
     const reason = await lost;
     for (const text of ["missed", "as well"]) await say(text);
-    await new Promise(resolve => setTimeout(resolve, away));
+    console.log(JSON.stringify("away"));
+    await new Promise(resolve => process.stdin.once("data", resolve));
     proxy.isOpen = true;
     await back;
     if (!other.connected) await next(other, "connect");

@@ -1,9 +1,11 @@
-// One room with clients of npm of every generation in it, by every transport: node socketio_room.js URL
+// One room with clients of npm of every generation in it, by every transport: node socketio_room.js URL IDLE
 //
-// Prints what each of them was told, as JSON.
+// At the end nobody says anything for IDLE milliseconds, and nobody may be sent away for that. Prints what each of them was
+// told, as JSON.
 "use strict";
 
 const url = process.argv[2];
+const idle = Number(process.argv[3]);
 const patience = 15000;
 const ways = {
     "0 polling": ["xhr-polling"], "0 websocket": ["websocket"],
@@ -76,6 +78,7 @@ async function main() {
     await gone.ask("leave", "hall");
     await gone.ask("say", "hall", "after me");
     await Promise.all(members.map(member => member.wait(said + (member == gone || member == quiet ? 1 : 2))));
+    await new Promise(resolve => setTimeout(resolve, idle));
     // Whatever would come too much has come before this.
     await Promise.all(members.map(member => member.ask("echo")));
     console.log(JSON.stringify({

@@ -16,14 +16,16 @@ from blastbeat import PATIENCE, Node, Server, packet
 from socketio_app import Application, Packet, PlainApplication
 
 HERE = pathlib.Path(__file__).parent
+IDLE = 11.5
+"""Seconds: longer than a heartbeat and its answer may take together."""
 TRANSPORTS = ("polling", "websocket", "upgrade")
 
 INI = """\
 bind = 127.0.0.1:0
 zmq = tcp://127.0.0.1:0
-ping-freq = 0.5
+ping-freq = 5
 socketio-ping-interval = 1
-socketio-ping-timeout = 2
+socketio-ping-timeout = 10
 [blastbeat:127.0.0.1]
 node = full
 [blastbeat:localhost]
@@ -130,7 +132,7 @@ def test_python(server, version):
 
 def test_one_room_for_every_generation_and_transport(server):
     with Watch(server):
-        result = npm("socketio_room.js", server.url)
+        result = npm("socketio_room.js", server.url, int(IDLE * 1000))
         told = result["told"]
         names = list(told)
         assert len(names) == 11
@@ -145,13 +147,27 @@ def test_one_room_for_every_generation_and_transport(server):
             assert what == wanted, name
 
 
-RECOVERY = INI.replace("timeout = 2", "timeout = 3\nsocketio-recovery = {seconds}").replace("interval = 1", "interval = 0.3")
+RECOVERY = INI.replace("[", "socketio-recovery = {seconds}\n[", 1).replace("interval = 1", "interval = 0.3")
+
+
+def come_back(server, transport, when=lambda: None):
+    """Has a client's connection cut, and lets it come back when that is over."""
+    command = ["node", HERE / "socketio_recovery.js", f"127.0.0.1:{server.port}", transport]
+    with subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                          env=os.environ | {"NODE_PATH": os.environ["BLASTBEAT_NPM"]}) as client:
+        try:
+            assert json.loads(client.stdout.readline()) == "away"
+            when()
+            result = json.loads(client.communicate("back\n", timeout=PATIENCE)[0])
+        finally:
+            client.kill()
+    return result
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_client_that_comes_back_finds_what_it_has_missed(program, tmp_path, transport):
     with serving(program, tmp_path, RECOVERY.format(seconds=20)) as server:
-        result = npm("socketio_recovery.js", f"127.0.0.1:{server.port}", transport, 0)
+        result = come_back(server, transport)
         said = ["before", "missed", "as well", "after"]
         assert (result["recovered"], result["same"]) == ([True, True], [True, True])
         assert (result["told"], result["elsewhere"]) == (said, said)
@@ -164,7 +180,7 @@ def test_a_client_that_comes_back_finds_what_it_has_missed(program, tmp_path, tr
 
 def test_a_client_that_comes_back_too_late_is_a_new_one(program, tmp_path):
     with serving(program, tmp_path, RECOVERY.format(seconds=0.3)) as server:
-        result = npm("socketio_recovery.js", f"127.0.0.1:{server.port}", "websocket", 800)
+        result = come_back(server, "websocket", lambda: server.node.wait(b"end"))
         assert (result["recovered"], result["same"]) == ([False, False], [False, False])
         assert result["told"] == result["elsewhere"] == ["before"]
         assert server.node.wait(b"end")[2] == b"recovery-timeout"
