@@ -1,12 +1,13 @@
 // Many clients of npm, of every generation and transport, that never go away: node socketio_crowd.js URL COUNT
 //
-// Each enters the hall and, until a line comes on stdin, asks for an echo twice a second; meanwhile others come for an echo
-// and go. Prints {"ready":COUNT} once all are there; at the end what they were told, and everything that went wrong.
+// Each enters the hall and, until a line comes on stdin, asks for an echo twice a second; meanwhile others, ten at least, come
+// for an echo and go. Prints {"ready":COUNT} once all are there; at the end what they were told, and everything that went wrong.
 "use strict";
 
 const url = process.argv[2];
 const count = Number(process.argv[3]);
 const pace = 500;
+const fewest = 10;
 const kinds = [
     [4, ["polling"]], [4, ["websocket"]], [4, ["polling", "websocket"]],
     [2, ["polling", "websocket"]], [2, ["polling"]], [0, ["websocket"]], [4, ["polling", "websocket"]], [0, ["xhr-polling"]],
@@ -96,6 +97,7 @@ async function main() {
     const visitors = [];
     clocks.push(clearInterval.bind(null, setInterval(() => visitors.push(visit(count + visitors.length)), pace / 4)));
     await new Promise(resolve => process.stdin.once("data", resolve));
+    while (visitors.length < fewest) await sleep(pace);
     clocks.forEach(stop => stop());
     await Promise.all(visitors);
     await sleep(500);

@@ -39,7 +39,7 @@ def come_by_polling(server):
 
 def come_by_websocket(server):
     client = websocket(server)
-    client.recv()
+    client.recv(PATIENCE)
     client.send("40")
     return lambda: hear(client).startswith("40{")
 
