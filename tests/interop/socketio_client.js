@@ -9,7 +9,7 @@ const io = require(`socket.io-client-${process.argv[2]}`);
 
 const generation = Number(process.argv[2]);
 const runs = process.argv.slice(3);
-const patience = 15000;
+const patience = 60000;
 
 const names = generation
     ? {polling: ["polling"], websocket: ["websocket"], upgrade: ["polling", "websocket"]}
@@ -56,9 +56,9 @@ function open(url, transports) {
     if (!generation) {
         // It writes what is asked for into its own defaults.
         io.transports = [...transports];
-        return io.connect(url, {"force new connection": true, reconnect: false});
+        return io.connect(url, {"force new connection": true, reconnect: false, "connect timeout": patience});
     }
-    return io(url, {transports, forceNew: true, reconnection: false, auth: {token: "main"}, query: "who=main"});
+    return io(url, {transports, forceNew: true, reconnection: false, timeout: patience, auth: {token: "main"}, query: "who=main"});
 }
 
 // Another namespace of the same connection.

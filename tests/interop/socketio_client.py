@@ -16,7 +16,7 @@ import socketio
 # It takes no more in one payload, unless it is told so; servers send what there is.
 engineio.payload.Payload.max_decode_packets = 1000
 
-PATIENCE = 15
+PATIENCE = 60
 PING, PONG = 2, 3
 NEWEST = version("python-socketio") >= "5"
 TRANSPORTS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["polling", "websocket"]}

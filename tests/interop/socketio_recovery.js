@@ -9,7 +9,7 @@ const io = require("socket.io-client-4");
 
 const [host, port] = process.argv[2].split(":");
 const transport = process.argv[3];
-const patience = 15000;
+const patience = 60000;
 
 class Proxy {
     constructor() {

@@ -6,7 +6,7 @@
 
 const url = process.argv[2];
 const idle = Number(process.argv[3]);
-const patience = 15000;
+const patience = 60000;
 const ways = {
     "0 polling": ["xhr-polling"], "0 websocket": ["websocket"],
     ...Object.fromEntries([1, 2, 4].flatMap(generation => [
@@ -32,9 +32,9 @@ class Member {
         this.name = name;
         if (name[0] == "0") {
             io.transports = [...ways[name]];
-            this.socket = io.connect(url, {"force new connection": true, reconnect: false});
+            this.socket = io.connect(url, {"force new connection": true, reconnect: false, "connect timeout": patience});
         } else {
-            this.socket = io(url, {transports: ways[name], forceNew: true, reconnection: false});
+            this.socket = io(url, {transports: ways[name], forceNew: true, reconnection: false, timeout: patience});
         }
         this.told = [];
         this.changed = () => {};

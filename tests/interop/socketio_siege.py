@@ -14,8 +14,8 @@ from socketio_app import Application
 INI = """\
 bind = 127.0.0.1:0 h2c
 zmq = tcp://127.0.0.1:0
-ping-freq = 5
-linger-timeout = 10
+ping-freq = 100
+linger-timeout = 50
 writequeue-buffer = 1m
 socketio-max-payload = 100k
 socketio-max-packets = 50
@@ -42,15 +42,17 @@ def fortress(program, folder, more="", is_hasty=False):
             Wire.close_all()
 
 
-besieged = siege.besieged("besieged", fortress)
+HEARTBEATS = "socketio-ping-interval = 100\n"
+UPGRADE = "socketio-upgrade-timeout = 100\n"
+besieged = siege.besieged("besieged", fortress, HEARTBEATS + UPGRADE)
 # They wait for nothing but one thing, so that a slow machine is in time with the rest.
-waits_for_no_reader = siege.besieged("waits_for_no_reader", fortress, "write-stall = 0.2")
-waits_for_no_upgrade = siege.besieged("waits_for_no_upgrade", fortress, "socketio-upgrade-timeout = 0.2")
+waits_for_no_reader = siege.besieged("waits_for_no_reader", fortress, HEARTBEATS + "write-stall = 0.2")
+waits_for_no_upgrade = siege.besieged("waits_for_no_upgrade", fortress, HEARTBEATS + "socketio-upgrade-timeout = 0.2")
 # With these the clients beside the attack can be late as well.
 waits_for_no_heartbeat = siege.besieged(
     "waits_for_no_heartbeat", fortress, "socketio-ping-interval = 0.2\nsocketio-ping-timeout = 0.2", True)
-waits_for_no_namespace = siege.besieged("waits_for_no_namespace", fortress, "socketio-connect-timeout = 0.3", True)
-waits_for_no_body = siege.besieged("waits_for_no_body", fortress, "body-timeout = 0.2", True)
+waits_for_no_namespace = siege.besieged("waits_for_no_namespace", fortress, HEARTBEATS + "socketio-connect-timeout = 0.3", True)
+waits_for_no_body = siege.besieged("waits_for_no_body", fortress, HEARTBEATS + "body-timeout = 0.2", True)
 
 
 class Watch(siege.Account):

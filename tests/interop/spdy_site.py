@@ -27,8 +27,9 @@ bind-ssl = 127.0.0.1:0
 certificate = {certificate}
 key = {key}
 zmq = tcp://127.0.0.1:0
-ping-freq = 5
-linger-timeout = 10
+ping-freq = 100
+linger-timeout = 50
+drain-timeout = 50
 [blastbeat:localhost]
 node = one
 {more}

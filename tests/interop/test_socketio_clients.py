@@ -23,7 +23,7 @@ TRANSPORTS = ("polling", "websocket", "upgrade")
 INI = """\
 bind = 127.0.0.1:0
 zmq = tcp://127.0.0.1:0
-ping-freq = 5
+ping-freq = 100
 socketio-ping-interval = 1
 socketio-ping-timeout = 10
 [blastbeat:127.0.0.1]

@@ -17,6 +17,9 @@ from test_h2_websockets import WebSocket
 
 CAPABILITIES = b"socket.io binary end-reason errors"
 
+# No heartbeat comes between, and nobody is late.
+UNHURRIED = "socketio-ping-interval = 100\nsocketio-upgrade-timeout = 100\n"
+
 
 def echo_websocket(node, sid, kind, body):
     if kind in (b"websocket/text", b"websocket/binary"):
@@ -30,7 +33,7 @@ def echo_websocket(node, sid, kind, body):
 
 @pytest.fixture
 def front(serving):
-    server = serving("", "engineio = /engine.io/ 4 3\nwebsocket-origin = https://page.example")
+    server = serving(UNHURRIED, "engineio = /engine.io/ 4 3\nwebsocket-origin = https://page.example")
     application = Application()
 
     def handle(node, *message):
@@ -43,7 +46,7 @@ def front(serving):
 
 @pytest.fixture
 def open_front(serving):
-    server = serving()
+    server = serving(UNHURRIED)
     with Node(server, "one", Application(), capabilities=CAPABILITIES).available() as server.node:
         yield server
 
@@ -284,7 +287,7 @@ def test_a_client_beside_is_told_at_once(open_front):
 
 
 def test_a_room_of_a_node_that_knows_events_alone(serving):
-    server = serving()
+    server = serving(UNHURRIED)
     with Node(server, "one", PlainApplication()).available():
         five = websocket(server)
         five.send("40")
