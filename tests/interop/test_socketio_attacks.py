@@ -183,11 +183,13 @@ FIRST = {
 @pytest.mark.parametrize("name", FIRST)
 def test_payloads_of_clients_0_9_that_are_none(besieged, name):
     with Watch(besieged):
+        before = len(besieged.node.messages)
         sid = Request(besieged, "GET", "/socket.io/1/").answer().body.split(":")[0]
         target = f"/socket.io/1/xhr-polling/{sid}"
         assert Request(besieged, "GET", target).answer().body.lstrip("\ufffd3").startswith("1::")
+        (session,) = [sid for sid, kind, _ in besieged.node.messages[before:] if kind == b"uwsgi"]
         assert Request(besieged, "POST", target, FIRST[name].encode()).answer().status == 400
-        assert besieged.node.wait(b"end")
+        assert besieged.node.wait(b"end", sid=session)
 
 
 def test_a_session_0_9_that_there_is_not(besieged):
