@@ -19,33 +19,33 @@ class Client:
         self.wire = Wire(server.port) if carrier == "clear" else Wire(server.tls_port, certificates.client(["h2"]))
         if carrier == "tls":
             assert self.wire.tls.selected_alpn_protocol() == "h2"
-        self.library = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-        self.library.local_settings = h2.settings.Settings(client=True, initial_values={
+        self.machine = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self.machine.local_settings = h2.settings.Settings(client=True, initial_values={
             SettingCodes.ENABLE_PUSH: int(push), SettingCodes.MAX_CONCURRENT_STREAMS: 100,
             SettingCodes.INITIAL_WINDOW_SIZE: 65535 if initial_window is None else initial_window})
         self.events = []
-        self.library.initiate_connection()
+        self.machine.initiate_connection()
         self.wait(h2.events.RemoteSettingsChanged)
 
     def flush(self):
-        self.wire.write(self.library.data_to_send())
+        self.wire.write(self.machine.data_to_send())
         self.wire.flush()
 
     def ask(self, path="/", method="GET", fields=(), end=True, **pseudo):
         """Sends a request's head and returns its stream."""
-        stream = self.library.get_next_available_stream_id()
+        stream = self.machine.get_next_available_stream_id()
         head = {":method": method, ":scheme": self.scheme, ":authority": "localhost", ":path": path}
         head |= {f":{name}": value for name, value in pseudo.items()}
-        self.library.send_headers(stream, [*head.items(), *fields], end_stream=end)
+        self.machine.send_headers(stream, [*head.items(), *fields], end_stream=end)
         self.flush()
         return stream
 
     def upload(self, stream, data, end=True):
         """Sends a body as far and as fast as the windows let it."""
         while data:
-            room = min(self.library.local_flow_control_window(stream), self.library.max_outbound_frame_size, len(data))
+            room = min(self.machine.local_flow_control_window(stream), self.machine.max_outbound_frame_size, len(data))
             if room > 0:
-                self.library.send_data(stream, data[:room], end_stream=end and room == len(data))
+                self.machine.send_data(stream, data[:room], end_stream=end and room == len(data))
                 data = data[room:]
                 self.flush()
             else:
@@ -57,9 +57,9 @@ class Client:
         received = bytes(self.wire.received)
         self.wire.received.clear()
         if received:
-            for event in self.library.receive_data(received):
+            for event in self.machine.receive_data(received):
                 if isinstance(event, h2.events.DataReceived) and self.gives_back:
-                    self.library.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                    self.machine.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 self.events.append(event)
             if not self.wire.has_ended:
                 self.flush()

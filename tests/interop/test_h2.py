@@ -55,8 +55,8 @@ def test_more_requests_at_a_time_than_allowed(serving):
     with Node(server, "one").available() as node:
         client = Client(server)
         # More than the library would.
-        client.library.remote_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = 1000
-        client.library.remote_settings.acknowledge()
+        client.machine.remote_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = 1000
+        client.machine.remote_settings.acknowledge()
         streams = [client.ask(f"/{n}") for n in range(11)]
         refused = client.wait(h2.events.StreamReset, streams[-1])
         assert refused.error_code == h2.errors.ErrorCodes.REFUSED_STREAM
@@ -100,18 +100,18 @@ def test_downloads_take_turns(serving):
         streams = [client.ask(), client.ask()]
         for stream in streams:
             client.wait(h2.events.ResponseReceived, stream)
-        client.wait_until(lambda: client.library.inbound_flow_control_window == 0)
+        client.wait_until(lambda: client.machine.inbound_flow_control_window == 0)
         got = [len(client.body(stream)) for stream in streams]
         assert sum(got) == 65535
         # A node's messages arrive in order: with this answer, the second's text is there as well.
         assert client.get(method="HEAD")[0] == 200
         for _ in range(6):
-            client.library.increment_flow_control_window(50_000)
+            client.machine.increment_flow_control_window(50_000)
             client.flush()
-            client.wait_until(lambda: client.library.inbound_flow_control_window == 0)
+            client.wait_until(lambda: client.machine.inbound_flow_control_window == 0)
         more = [len(client.body(stream)) - before for stream, before in zip(streams, got)]
         assert sum(more) == 300_000 and min(more) > 100_000
-        client.library.increment_flow_control_window(1_000_000)
+        client.machine.increment_flow_control_window(1_000_000)
         client.flush()
         assert [client.answer(stream)[2] for stream in streams] == [text, text]
 
@@ -155,8 +155,8 @@ def test_trailers_of_a_request_are_dropped(serving):
     with Node(server, "one", collects, capabilities=b"body-end").available() as node:
         client = Client(server)
         stream = client.ask(method="POST", fields=[("trailer", "checksum")], end=False)
-        client.library.send_data(stream, b"text")
-        client.library.send_headers(stream, [("checksum", "7")], end_stream=True)
+        client.machine.send_data(stream, b"text")
+        client.machine.send_headers(stream, [("checksum", "7")], end_stream=True)
         client.flush()
         assert client.answer(stream)[2] == b"text"
         assert not [kind for _, kind, body in node.messages if kind != b"uwsgi" and b"checksum" in body]
@@ -168,7 +168,7 @@ def test_a_request_that_is_taken_back(serving, carrier):
         client = Client(server, carrier)
         stream = client.ask()
         sid = node.wait(b"uwsgi")[0]
-        client.library.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
+        client.machine.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
         client.flush()
         assert node.wait(b"end", sid=sid)[2] == b"stream-reset"
         # What the node still says to it goes nowhere.
@@ -276,18 +276,18 @@ def test_priorities_mean_nothing(serving):
     with Node(server, "one", hello).available():
         client = Client(server)
         for weight in (1, 16, 256):
-            client.library.prioritize(1001, weight=weight, depends_on=0, exclusive=True)
-        stream = client.library.get_next_available_stream_id()
-        client.library.send_headers(stream, [(":method", "GET"), (":scheme", "http"), (":authority", "localhost"), (":path", "/")],
+            client.machine.prioritize(1001, weight=weight, depends_on=0, exclusive=True)
+        stream = client.machine.get_next_available_stream_id()
+        client.machine.send_headers(stream, [(":method", "GET"), (":scheme", "http"), (":authority", "localhost"), (":path", "/")],
                                     end_stream=True, priority_weight=3, priority_depends_on=1001, priority_exclusive=True)
         assert client.answer(stream)[2] == b"one GET /"
-        client.library.prioritize(stream, weight=7)
+        client.machine.prioritize(stream, weight=7)
         assert client.get()[0] == 200
 
 
 def test_pings_are_answered(serving, carrier):
     client = Client(serving(), carrier)
-    client.library.ping(b"12345678")
+    client.machine.ping(b"12345678")
     assert client.wait(h2.events.PingAckReceived).ping_data == b"12345678"
 
 

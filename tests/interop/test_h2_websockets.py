@@ -15,7 +15,7 @@ class WebSocket:
     """wsproto on a stream."""
 
     def __init__(self, client, path="/", fields=(), deflate=None):
-        assert client.library.remote_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL] == 1
+        assert client.machine.remote_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL] == 1
         fields = [("sec-websocket-version", "13"), *fields]
         if deflate:
             fields.append(("sec-websocket-extensions", f"{deflate.name}; {deflate.offer()}"))
@@ -24,20 +24,20 @@ class WebSocket:
         self.fields = dict(client.wait(h2.events.ResponseReceived, self.stream).headers)
         if deflate:
             deflate.finalize(self.fields["sec-websocket-extensions"])
-        self.library = wsproto.connection.Connection(wsproto.ConnectionType.CLIENT, [deflate] if deflate else [])
+        self.machine = wsproto.connection.Connection(wsproto.ConnectionType.CLIENT, [deflate] if deflate else [])
         self.fed = 0
 
     def send(self, event):
-        self.client.upload(self.stream, self.library.send(event), end=False)
+        self.client.upload(self.stream, self.machine.send(event), end=False)
 
     def wait(self):
         """The next event."""
         while True:
-            for event in self.library.events():
+            for event in self.machine.events():
                 return event
             data = self.client.wait(h2.events.DataReceived, self.stream, self.fed)
             self.fed += 1
-            self.library.receive_data(data.data)
+            self.machine.receive_data(data.data)
 
     def message(self):
         """The next message, whole."""
@@ -82,7 +82,7 @@ def test_websockets_on_streams(serving, carrier):
         sockets[1].send(wsproto.events.TextMessage("still here"))
         assert sockets[1].message() == "still here"
         # One is taken back: the node is told.
-        client.library.reset_stream(sockets[2].stream, h2.errors.ErrorCodes.CANCEL)
+        client.machine.reset_stream(sockets[2].stream, h2.errors.ErrorCodes.CANCEL)
         client.flush()
         node.wait(b"end", sid=node.wait(b"uwsgi", 2)[0])
 

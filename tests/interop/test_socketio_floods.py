@@ -74,7 +74,7 @@ def test_a_flood_of_packets(besieged):
 
 def look(connection):
     """Waits until all that was sent on this connection has been looked at."""
-    connection.library.ping(b"have you")
+    connection.machine.ping(b"have you")
     connection.flush()
     connection.wait(h2.events.PingAckReceived)
 
